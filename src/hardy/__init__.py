@@ -1,0 +1,36 @@
+"""hardy: robust image classifiers that still generalise.
+
+    import hardy
+
+    results = hardy.rift(checkpoint="robust.pth", model="resnet18", data="cifar10")
+    better = hardy.load(results.folder)
+
+Every verb of the command line is a function here with the same arguments. Nothing heavy is
+imported before the first of them is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hardy.data.load import load_data
+    from hardy.models.load import load
+    from hardy.verbs.demo import demo
+    from hardy.verbs.evaluate import evaluate
+    from hardy.verbs.mrc import mrc
+    from hardy.verbs.report import report
+    from hardy.verbs.rift import rift
+    from hardy.verbs.train import train
+
+__version__ = "0.1.0"
+__all__ = ["demo", "evaluate", "load", "load_data", "mrc", "report", "rift", "train"]
+
+_HOMES = {"load": "hardy.models.load", "load_data": "hardy.data.load"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'hardy' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES.get(name, f"hardy.verbs.{name}")), name)

@@ -1,0 +1,118 @@
+"""The command line: config.py's dataclasses as flags, nothing else.
+
+Exit codes: 0 done, 2 the user's mistake (one line on standard error), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import tyro
+
+from hardy import config, recipes
+
+VERBS: dict[str, type] = {
+    "demo": config.Demo,
+    "train": config.Train,
+    "rift": config.Rift,
+    "mrc": config.Mrc,
+    "evaluate": config.Evaluate,
+    "report": config.Report,
+}
+
+DESCRIPTION = """Robust image classifiers that still generalise.
+
+- A first look:    hardy demo
+- Train one:       hardy train --data cifar10 --model resnet18 --out runs/at
+- Make it better:  hardy rift --checkpoint runs/at --data cifar10 --out runs/rift
+- See what it is:  hardy evaluate runs/at runs/rift --data cifar10
+
+Every verb takes --help, prints a short table, and leaves a page and all its numbers in the
+run folder --out. A published setting is one flag, --recipe NAME: """ + ", ".join(recipes.RECIPES)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one verb and leave with its exit code."""
+    sys.exit(run(sys.argv[1:] if argv is None else list(argv)))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one verb; the exit code."""
+    try:
+        arguments, recipe = _without_recipe(list(argv))
+        chosen = _parse(arguments, recipe)
+        _show(importlib.import_module(f"hardy.verbs.{_verb_of(chosen)}").run(chosen))
+    except ValueError as error:
+        return _mistake(str(error))
+    except OSError as error:
+        return _mistake(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command with --resume goes on from there\n")
+        return 130
+    return 0
+
+
+def _show(results: Any) -> None:
+    """The short table, what a reader must know, and where the page is."""
+    from rich.table import Table
+
+    from hardy.console import say, stdout
+    from hardy.reporting.headline import headline
+    from hardy.reporting.tables import module_table, table
+
+    header, *rows = table(results) or module_table(results) or [["nothing was measured"]]
+    shown = Table(*header, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        shown.add_row(*row)
+    stdout.print(shown)
+    stdout.print(headline(results), markup=False)
+    for sentence in results.notes:
+        say(f"note: {sentence}")
+    say(f"page: {results.folder / 'report.html'}")
+
+
+def _mistake(message: str) -> int:
+    sys.stderr.write(f"hardy: {' '.join(message.split())}\n")
+    return 2
+
+
+def _verb_of(chosen: Any) -> str:
+    return next(verb for verb, kind in VERBS.items() if type(chosen) is kind)
+
+
+def _parse(arguments: list[str], recipe: str | None) -> Any:
+    """The configuration that the arguments spell."""
+    kinds = []
+    for verb, kind in VERBS.items():
+        default: dict[str, Any] = {}
+        if recipe is not None and arguments[:1] == [verb]:
+            default["default"] = recipes.recipe(recipe, kind)
+        summary = (kind.__doc__ or "").strip()
+        kinds.append(
+            Annotated[kind, tyro.conf.subcommand(verb, description=summary, **default)]
+        )
+    union: Any = kinds[0]
+    for kind in kinds[1:]:
+        union = union | kind
+    return tyro.cli(
+        union,
+        args=arguments or ["--help"],
+        prog="hardy",
+        description=DESCRIPTION,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+    )
+
+
+def _without_recipe(arguments: list[str]) -> tuple[list[str], str | None]:
+    """The arguments less --recipe NAME, and that name."""
+    for i, argument in enumerate(arguments):
+        flag, equals, value = argument.partition("=")
+        if flag == "--recipe":
+            if not equals and i + 1 == len(arguments):
+                raise ValueError(f"--recipe needs a name: {', '.join(recipes.RECIPES)}")
+            end = i + (1 if equals else 2)
+            return arguments[:i] + arguments[end:], value if equals else arguments[i + 1]
+    return arguments, None

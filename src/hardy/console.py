@@ -1,0 +1,48 @@
+"""What a verb says while it works: lines on standard error, progress where someone looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+stderr = Console(stderr=True, highlight=False)
+stdout = Console(highlight=False)
+
+
+def say(line: str) -> None:
+    """One line about what happens now."""
+    stderr.print(line, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
+    """A bar with speed and time left, on a terminal only; yields `advance(n, note='')`."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[speed]}/s {task.fields[note]}"),
+    )
+    with Progress(
+        *columns, console=stderr, transient=True, disable=not stderr.is_terminal
+    ) as bar:
+        task = bar.add_task(description, total=total, speed="–", note="")
+
+        def advance(count: int = 1, note: str = "") -> None:
+            speed = bar.tasks[0].speed
+            shown = "–" if speed is None else f"{speed:.0f}"
+            bar.update(task, advance=count, speed=shown, note=note)
+
+        yield advance

@@ -1,0 +1,97 @@
+"""Decoded pictures on disk, so that an archive is decoded once.
+
+An entry is a pair of files named by a key: the pictures (.npy) and their description
+(.json) with a hash of the contents. What does not fit is built anew; a cache that cannot
+be written is none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hardy.data.archive import listing
+from hardy.data.raw import Part, Raw
+from hardy.files import write_json, written_whole
+
+_FORMAT = 1  # raise it when decoding changes: older entries are then not found
+
+
+def cached(path: Path, kind: str, image_size: int | None, build: Callable[[], Raw]) -> Raw:
+    """What `build` gives for the archive or directory `path`, from the cache if it is there.
+
+    The cache lies in $HARDY_CACHE, else in ~/.cache/hardy; it may be deleted at any time.
+    """
+    stem = _home() / f"{_key(path, kind, image_size)}"
+    found = _read(stem)
+    if found is not None:
+        return found
+    raw = build()
+    with contextlib.suppress(OSError):
+        _write(stem, raw)
+    return raw
+
+
+def _home() -> Path:
+    return Path(os.environ.get("HARDY_CACHE") or "~/.cache/hardy").expanduser()
+
+
+def _key(path: Path, kind: str, image_size: int | None) -> str:
+    """A hash that changes with the files' names, sizes and times and with the settings."""
+    path = path.resolve()
+    digest = hashlib.sha256(json.dumps([_FORMAT, kind, str(path), image_size]).encode())
+    files = {path.name: path}
+    if path.is_dir():
+        inside = listing(path, lambda _: True)
+        files = {each.name: each.source for each in inside.files if isinstance(each.source, Path)}
+        digest.update(json.dumps(inside.folders).encode())
+    for name, file in files.items():
+        stat = file.stat()
+        digest.update(json.dumps([name, stat.st_size, stat.st_mtime_ns]).encode())
+    return digest.hexdigest()[:32]
+
+
+def _write(stem: Path, raw: Raw) -> None:
+    with (
+        written_whole(stem.with_suffix(".npy")) as part,
+        part.open("wb") as file,
+    ):
+        np.save(file, np.concatenate([each.images for each in raw.parts.values()]))
+    labels = {name: part.labels.tolist() for name, part in raw.parts.items()}
+    about = {
+        "labels": labels,
+        "classes": raw.classes,
+        "source": raw.source,
+        "normalization": raw.normalization,
+        "notes": raw.notes,
+        "content_hash": raw.content_hash,
+    }
+    write_json(stem.with_suffix(".json"), about)
+
+
+def _read(stem: Path) -> Raw | None:
+    try:
+        about: dict[str, Any] = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
+        images = np.load(stem.with_suffix(".npy"), allow_pickle=False)
+        raw = _described(images, about)
+        return raw if raw.content_hash == about["content_hash"] else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
+        return None
+
+
+def _described(images: np.ndarray, about: dict[str, Any]) -> Raw:
+    parts, start = {}, 0
+    for name, labels in about["labels"].items():
+        stop = start + len(labels)
+        parts[name] = Part(images[start:stop], np.array(labels, np.int64))
+        start = stop
+    return Raw(
+        parts, tuple(about["classes"]), about["source"], about["normalization"], about["notes"]
+    )

@@ -1,0 +1,104 @@
+"""Pictures in folders, `<split>/<class>/*.png`, or in an archive of such folders."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from hardy.data import archive
+from hardy.data.archive import Listing, Member
+from hardy.data.cache import cached
+from hardy.data.pictures import decode, is_picture
+from hardy.data.raw import Part, Raw
+
+_SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+_LAYOUT = "expected <split>/<class>/<picture> with splits train, val, test, or <class>/<picture>"
+
+Classes = dict[str, list[Member]]
+
+
+def name_of(path: Path) -> str:
+    """What the data set is called: the name of the directory or archive."""
+    return archive.stem(path.resolve())
+
+
+def load(path: Path, image_size: int | None = None) -> Raw:
+    """The splits of a directory, .zip or .tar(.gz, .xz), decoded once and then cached.
+
+    Classes and pictures are sorted by name. Raises ValueError where there are no
+    pictures, a class folder is empty, splits differ in their classes, or a picture
+    cannot be read or is of another size (see `pictures.decode`).
+    """
+    if not path.is_dir() and not archive.is_archive(path):
+        archive.listing(path, is_picture)  # it says what is wrong
+    return cached(path, "folder", image_size, lambda: _build(path, image_size))
+
+
+def _build(path: Path, image_size: int | None) -> Raw:
+    found = archive.listing(path, is_picture)
+    splits, ignored = _layout(found, path)
+    classes = _classes(splits, path)
+    members = [each for split in splits.values() for name in classes for each in split[name]]
+    images = decode(members, image_size)
+    parts, start = {}, 0
+    for split, by_class in splits.items():
+        counts = [len(by_class[name]) for name in classes]
+        stop = start + sum(counts)
+        labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
+        parts[split] = Part(images[start:stop], labels)
+        start = stop
+    notes = f"{ignored} pictures outside of the splits are left out" if ignored else ""
+    return Raw(parts, classes, path.name, notes=notes)
+
+
+def _layout(found: Listing, path: Path) -> tuple[dict[str, Classes], int]:
+    """Split → class → pictures, and how many pictures lie elsewhere."""
+    splits: dict[str, Classes] = {}
+    loose: Classes = defaultdict(list)
+    roots: dict[str, set[str]] = defaultdict(set)
+    for member in found.files:
+        *root, last = member.name.split("/")[:-1] or [""]
+        split = root[-1] if root and root[-1] in _SPLITS else None
+        if split:
+            splits.setdefault(_SPLITS[split], defaultdict(list))[last].append(member)
+            roots[_SPLITS[split]].add("/".join(root))
+        else:
+            loose[last].append(member)
+            roots["all"].add("/".join(root))
+    ignored = sum(map(len, loose.values())) if splits else 0
+    if not splits:
+        splits = {"all": loose}
+    if not found.files or "" in splits.get("all", {}):
+        raise ValueError(f"{path} has no pictures in class folders: {_LAYOUT}")
+    for name in splits:
+        if len(roots[name]) > 1:
+            first, second, *_ = sorted(roots[name])
+            raise ValueError(f"{path} has class folders in '{first}' and '{second}': {_LAYOUT}")
+    _refuse_empty(found, splits, {root for name in splits for root in roots[name]}, path)
+    order = [name for name in ("all", "train", "val", "test") if name in splits]
+    return {name: splits[name] for name in order}, ignored
+
+
+def _refuse_empty(found: Listing, splits: dict[str, Classes], roots: set[str], path: Path) -> None:
+    for folder in found.folders:
+        root, _, name = folder.rpartition("/")
+        split = "all" if "all" in splits else _SPLITS.get(root.rpartition("/")[2], "")
+        if root in roots and not splits[split].get(name):
+            raise ValueError(
+                f"the class folder {folder} of {path} has no pictures: fill it or take it away"
+            )
+
+
+def _classes(splits: dict[str, Classes], path: Path) -> tuple[str, ...]:
+    (first, reference), *others = splits.items()
+    for split, by_class in others:
+        if differing := sorted(set(reference) ^ set(by_class)):
+            raise ValueError(
+                f"the splits {first} and {split} of {path} differ in their classes "
+                f"({', '.join(differing[:5])}): every class must be in every split"
+            )
+    if len(reference) < 2:
+        raise ValueError(f"{path} has one class only ({next(iter(reference))}): {_LAYOUT}")
+    return tuple(sorted(reference))

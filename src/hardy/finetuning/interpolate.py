@@ -1,0 +1,72 @@
+"""The way from a network to its fine-tuned self, and the point of it that is kept.
+
+    theta(alpha) = (1 - alpha) * theta_AT + alpha * theta_FT        (RiFT, equation 6)
+
+The paper keeps the most accurate point whose robust accuracy is no more than 0.1 points
+below the start's. Every point is attacked from the same random starts on the same pictures,
+so the difference is not drowned in the attack's own noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from hardy.data.splits import Split
+from hardy.evaluation.robustness import Protocol, Verdicts, judge
+from hardy.weights import interpolate
+
+
+@dataclass(frozen=True)
+class Point:
+    """One alpha and its verdicts on the split where the choice is made."""
+
+    alpha: float
+    verdicts: Verdicts
+
+    @property
+    def clean(self) -> int:
+        return int(self.verdicts.clean.sum())
+
+    @property
+    def robust(self) -> int:
+        return int(self.verdicts.robust.sum())
+
+
+def path(
+    model: nn.Module,
+    end: Mapping[str, Tensor],
+    alphas: Sequence[float],
+    split: Split,
+    protocol: Protocol,
+    label: str = "",
+) -> list[Point]:
+    """The points alpha (in (0, 1]) on the way from the model's weights to `end`, which
+    holds the entries that changed; the model keeps its own weights."""
+    start = {key: value.clone() for key, value in model.state_dict().items()}
+    whole = start | {key: value.to(start[key].device) for key, value in end.items()}
+    try:
+        points = []
+        for alpha in alphas:
+            model.load_state_dict(interpolate(start, whole, alpha))
+            points.append(Point(alpha, judge(model, split, protocol, f"{label} α={alpha:g}")))
+        return points
+    finally:
+        model.load_state_dict(start)
+
+
+def allowed_fall(n: int, tolerance: float) -> int:
+    """How many of n pictures robust accuracy may lose: the tolerance, or one picture where
+    a picture is more than that."""
+    return max(1, int(tolerance * n + 1e-9))
+
+
+def choose(start: Point, points: Sequence[Point], tolerance: float = 0.001) -> Point:
+    """The point of most clean accuracy among those that keep robust accuracy within the
+    tolerance (a fraction); of equals the nearest to the start, which counts itself."""
+    n = len(start.verdicts.robust)
+    floor = start.robust - allowed_fall(n, tolerance)
+    kept = [point for point in points if point.robust >= floor]
+    return max([start, *kept], key=lambda point: (point.clean, -point.alpha))

@@ -1,0 +1,157 @@
+"""RiFT: robust critical fine-tuning (Zhu et al., ICCV 2023, arXiv 2308.02533).
+
+    1. measure the robust criticality (MRC) of every module
+    2. fine-tune the least critical one on clean pictures
+    3. interpolate, and keep the most accurate point at the same robustness
+
+MRC bounds the harm that a change can do and does not predict its gain, so the choice may
+be widened: to the k least critical modules, to those of the highest clean potential, to
+several learning rates. Whatever is tried is measured on the split made for choosing, and
+the point is chosen there; the reported split is read by the caller, once, afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hardy.attacks.pgd import PGD
+from hardy.data.augment import Augment
+from hardy.data.loader import batches
+from hardy.data.splits import Split
+from hardy.evaluation.robustness import Protocol, Verdicts, judge
+from hardy.finetuning.interpolate import Point, choose, path
+from hardy.finetuning.mrc import Ascent, Criticality, OfficialAscent, mrc
+from hardy.finetuning.steps import Steps, as_bytes
+from hardy.finetuning.tune import Candidate, tune
+from hardy.modes import evaluating, forward_in
+from hardy.training.engine import Engine
+from hardy.training.loop import Settings
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A candidate, the entries of the state dict that it changed, and its points."""
+
+    candidate: Candidate
+    changed: dict[str, Tensor]
+    points: list[Point]
+
+
+def adversarial(
+    model: nn.Module, split: Split, attack: PGD, *, seed: int, precision: str, batch_size: int
+) -> Tensor:
+    """One adversarial example of every picture of a split, for the network in eval mode."""
+    forward = forward_in(model, split.images.device, precision)
+    with evaluating(model):
+        found = [
+            attack(forward, b.x, b.y, b.draws) for b in batches(split, batch_size, seed=seed)
+        ]
+    return torch.cat(found)
+
+
+def criticalities(
+    model: nn.Module,
+    split: Split,
+    attack: PGD,
+    *,
+    ascent: Ascent | OfficialAscent,
+    seed: int,
+    precision: str,
+    batch_size: int,
+    modules: Sequence[str] | None = None,
+    steps: Steps | None = None,
+    say: Say = lambda _: None,
+    note: Say = lambda _: None,
+) -> Iterator[Criticality]:
+    """Step 1: the criticality of every module on the adversarial examples of a split, those
+    already kept in `steps` first."""
+    steps = steps or Steps()
+    kept = steps.json("mrc") or []
+    found = [Criticality(**{**one, "interval": tuple(one["interval"])}) for one in kept]
+    yield from found
+    x_adv = adversarial(
+        model, split, attack, seed=seed, precision=precision, batch_size=batch_size
+    )
+    for one in mrc(
+        model,
+        split.pixels(slice(None)),
+        x_adv,
+        split.labels,
+        modules=modules,
+        done={one.module for one in found},
+        ascent=ascent,
+        precision=precision,
+        batch_size=batch_size,
+        note=note,
+    ):
+        kept.append(asdict(one))
+        steps.keep_json("mrc", kept)
+        say(f"{one.module}: MRC {one.mrc:.4f}, robust accuracy {-100 * one.robust_drop:+.2f} points")
+        yield one
+
+
+def ranked(found: Sequence[Criticality], choose_by: str, k: int) -> list[str]:
+    """Step 2's candidates: the k least critical modules ('mrc'), the k of the highest clean
+    potential ('potential'), or both lists without repetition ('both')."""
+    least = [one.module for one in sorted(found, key=lambda one: one.mrc)[:k]]
+    most = [one.module for one in sorted(found, key=lambda one: -one.clean_potential)[:k]]
+    lists = {"mrc": least, "potential": most, "both": [*least, *most]}
+    return list(dict.fromkeys(lists[choose_by]))
+
+
+def attempt(
+    engine: Engine,
+    model: nn.Module,
+    candidate: Candidate,
+    train: Split,
+    augment: Augment | None,
+    settings: Settings,
+    alphas: Sequence[float],
+    choosing: Split,
+    protocol: Protocol,
+    steps: Steps,
+) -> Tried:
+    """Steps 2 and 3 for one candidate: tune it, and measure the way there."""
+    changed = steps.tensors(f"tuned {candidate.label}")
+    if changed is None:
+        attack = protocol.attack
+        changed = tune(engine, model, candidate, train, augment, settings, attack)
+        steps.keep_tensors(f"tuned {candidate.label}", changed)
+    kept = steps.tensors(f"path {candidate.label}") or {}
+    points = []
+    for alpha in alphas:
+        key = f"{alpha:g}"
+        if key not in kept:
+            (point,) = path(model, changed, [alpha], choosing, protocol, candidate.label)
+            kept[key] = as_bytes(torch.stack([point.verdicts.clean, point.verdicts.robust]))
+            steps.keep_tensors(f"path {candidate.label}", kept)
+        clean, robust = kept[key].bool()
+        points.append(Point(alpha, Verdicts(clean, robust)))
+    return Tried(candidate, changed, points)
+
+
+def best_of(start: Point, tried: Sequence[Tried], tolerance: float) -> tuple[Tried | None, Point]:
+    """The chosen candidate and its point; (None, start) where nothing meets the rule."""
+    best: tuple[Tried | None, Point] = (None, start)
+    for one in tried:
+        point = choose(start, one.points, tolerance)
+        if point.clean > best[1].clean:
+            best = (one, point)
+    return best
+
+
+def start_point(model: nn.Module, choosing: Split, protocol: Protocol, steps: Steps) -> Point:
+    """alpha = 0, which all candidates share."""
+    kept = steps.tensors("start")
+    if kept is None:
+        verdicts = judge(model, choosing, protocol, "start")
+        kept = {"start": as_bytes(torch.stack([verdicts.clean, verdicts.robust]))}
+        steps.keep_tensors("start", kept)
+    clean, robust = kept["start"].bool()
+    return Point(0.0, Verdicts(clean, robust))

@@ -1,0 +1,106 @@
+"""Fine-tune a few named weights on clean pictures, everything else frozen.
+
+The authors' code leaves BatchNorm in train mode, so its statistics move although the paper
+freezes the rest; here that is a setting of its own, 'frozen' by default, and re-estimating
+the statistics without training any weight is a baseline of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from hardy.attacks.pgd import PGD
+from hardy.data.augment import Augment
+from hardy.data.loader import batches
+from hardy.data.splits import Split
+from hardy.finetuning.suffix import weight_of
+from hardy.methods.protocol import Nets
+from hardy.methods.standard import Standard
+from hardy.modes import BATCHNORMS
+from hardy.training.engine import Engine
+from hardy.training.loop import Settings, fit
+
+BN_ONLY = "bn only"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is tried: the modules tuned together, the learning rate, BatchNorm's mode.
+
+    No modules: only BatchNorm's statistics are re-estimated. match 'substring' also trains
+    every parameter whose name contains a module's name, as the authors' code does.
+    """
+
+    modules: tuple[str, ...]
+    lr: float
+    batchnorm: str = "frozen"
+    match: str = "exact"
+
+    @property
+    def label(self) -> str:
+        if not self.modules:
+            return BN_ONLY
+        names = " + ".join(self.modules) if len(self.modules) < 4 else f"{len(self.modules)} modules"
+        mode = "" if self.batchnorm == "frozen" else ", BN re-estimated"
+        return f"{names}, lr {self.lr:g}{mode}"
+
+    def trainable(self, model: nn.Module) -> frozenset[str]:
+        """The names of the parameters that move."""
+        if self.match == "substring":
+            return frozenset(
+                name for name, _ in model.named_parameters() if any(m in name for m in self.modules)
+            )
+        wanted = {id(weight_of(model, module)) for module in self.modules}
+        return frozenset(name for name, p in model.named_parameters() if id(p) in wanted)
+
+
+def has_batchnorm(model: nn.Module) -> bool:
+    """Whether there are running statistics to re-estimate."""
+    return any(isinstance(m, BATCHNORMS) and m.track_running_stats for m in model.modules())
+
+
+def tune(
+    engine: Engine,
+    model: nn.Module,
+    candidate: Candidate,
+    train: Split,
+    augment: Augment | None,
+    settings: Settings,
+    attack: PGD,
+) -> dict[str, Tensor]:
+    """The entries of the state dict that fine-tuning changed; `model` itself is left alone.
+
+    settings.lr, batchnorm and trainable are the candidate's.
+    """
+    tuned = copy.deepcopy(model)
+    if candidate.modules:
+        own = replace(
+            settings,
+            lr=candidate.lr,
+            batchnorm="frozen" if candidate.batchnorm == "frozen" else "train",
+            trainable=candidate.trainable(tuned),
+        )
+        nets = Nets(tuned, tuned, tuned)
+        fit(engine, nets, Standard(), attack, train, augment, own, label=candidate.label)
+    else:
+        reestimate(tuned, train, augment, settings)
+    before = model.state_dict()
+    return {k: v.cpu() for k, v in tuned.state_dict().items() if not torch.equal(v, before[k])}
+
+
+@torch.no_grad()
+def reestimate(
+    model: nn.Module, train: Split, augment: Augment | None, settings: Settings
+) -> None:
+    """One pass over clean pictures in train mode: BatchNorm's running averages follow them."""
+    model.train()
+    for batch in batches(
+        train, settings.batch_size, seed=settings.seed, augment=augment, shuffle=True, drop_last=True
+    ):
+        model(batch.x)
+    model.eval()
+

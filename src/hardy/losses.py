@@ -1,0 +1,43 @@
+"""Losses of logits, one value for each example unless their name says otherwise.
+
+Half types are computed in float32, because a mean over a batch underflows in them and
+constants such as 1e-12 vanish; doubles stay doubles.
+
+Shapes: logits_BK, y_B (int64), values (B,).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def full(logits: Tensor) -> Tensor:
+    """The logits in a type in which losses can be trusted."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy of each example, (B,), in nats."""
+    return F.cross_entropy(full(logits), y, reduction="none")
+
+
+def kl_divergence(logits_p: Tensor, logits_q: Tensor) -> Tensor:
+    """KL(p || q) of each example, (B,), in nats, p and q given by their logits.
+
+    Summed over the classes: `.mean()` is the reduction called batchmean, `.sum()` the one
+    that attacks ascend. Gradients flow into both sides; detach what is to stay fixed.
+    """
+    log_p = full(logits_p).log_softmax(1)
+    log_q = full(logits_q).log_softmax(1)
+    return (log_p.exp() * (log_p - log_q)).sum(1)
+
+
+def margin(logits: Tensor, y: Tensor) -> Tensor:
+    """The largest wrong logit less the right one, (B,): positive where misclassified
+    (the loss f of Carlini and Wagner 2017, without a confidence offset)."""
+    logits = full(logits)
+    right = logits.gather(1, y[:, None])[:, 0]
+    wrong = logits.scatter(1, y[:, None], float("-inf")).amax(1)
+    return wrong - right

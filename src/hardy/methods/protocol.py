@@ -1,0 +1,77 @@
+"""What a training method is.
+
+A method is one file with one frozen dataclass of its paper's settings. The loop calls
+
+    nets = method.prepare(nets)                          once, before the optimizer is made
+    x_adv = method.adversary(nets, batch, attack)        the inner maximisation
+    with method.around_step(nets, loss_of, progress):    AWP perturbs here
+        values = method.loss(nets, batch, x_adv, progress)
+    method.deployable(nets)                              the plain net to validate and save
+
+and knows nothing else about it. The radius, the steps and the schedule belong to the run:
+`attack` carries them, and a method that needs another objective or start calls
+`attack.ascend` with its own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from hardy.attacks.pgd import PGD
+from hardy.data.loader import Batch
+from hardy.modes import Forward
+
+
+@dataclass(frozen=True)
+class Nets:
+    """The networks of a run.
+
+    student: as the engine wraps it, for the outer loss, whose gradients it may reduce over
+    devices. module: the bare network. forward: the bare network under the run's autocast,
+    for attacks, which must make no collective call. teachers: frozen networks by role.
+    """
+
+    student: nn.Module
+    module: nn.Module
+    forward: Forward
+    teachers: Mapping[str, nn.Module] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """A training method; subclasses are final and add the fields of their paper.
+
+    select_on: the accuracy on val by which the best epoch is kept.
+    """
+
+    select_on: ClassVar[Literal["clean", "robust"]] = "robust"
+
+    @abstractmethod
+    def adversary(self, nets: Nets, batch: Batch, attack: PGD) -> Tensor:
+        """Adversarial pictures for batch.x, (B, C, H, W), detached."""
+
+    @abstractmethod
+    def loss(self, nets: Nets, batch: Batch, x_adv: Tensor, progress: float) -> dict[str, Tensor]:
+        """Scalars by name; 'loss' is minimised, the others are logged. progress: the
+        fraction of training done, in [0, 1)."""
+
+    def prepare(self, nets: Nets) -> Nets:
+        """The networks as this method needs them."""
+        return nets
+
+    def around_step(
+        self, nets: Nets, loss_of: Callable[[], Tensor], progress: float
+    ) -> AbstractContextManager[None]:
+        """A context around the accumulated backward pass and the optimizer step."""
+        del nets, loss_of, progress
+        return nullcontext()
+
+    def deployable(self, nets: Nets) -> nn.Module:
+        """The plain network that is validated, saved and exported."""
+        return nets.module

@@ -1,0 +1,186 @@
+"""Checkpoints: our own, which say what they are, and those from elsewhere.
+
+    >>> model = load(Path("runs/first"))  # our own: nothing to say
+    >>> found = read_checkpoint(Path("trades.pt"), model="wrn34_10")
+
+Nothing in a file is ever run: pickles are read as weights only, and a network that is named
+by an import path must be named again by the user.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from hardy.files import written_whole
+from hardy.models.architecture import ZOO, Architecture
+from hardy.models.fitting import Given, build, fill
+from hardy.models.state_dicts import read_file, unwrap
+
+BEST = "best.safetensors"
+
+
+@dataclass
+class Checkpoint:
+    """A network with its weights, and where they come from.
+
+    model: in eval mode, float32 (float64 where the file is). architecture: for a network that
+    was handed in as a Module, `model` is the import path of its class. classes: their names,
+    None where the file does not say. extra: what was saved beside the weights. ours: written
+    by `save`. notes: sentences on what was done to make the file fit.
+    """
+
+    model: nn.Module
+    architecture: Architecture
+    classes: tuple[str, ...] | None
+    extra: dict[str, Any]
+    ours: bool
+    notes: list[str]
+
+
+def save(
+    path: Path,
+    model: nn.Module,
+    architecture: Architecture,
+    *,
+    classes: Sequence[str],
+    extra: Mapping[str, Any],
+) -> None:
+    """Write a network's weights as safetensors, with all that `read_checkpoint` needs.
+
+    classes: the names of the classes, or none. extra: anything that is JSON. The file is
+    written whole. Raises ValueError where the names do not match the number of classes.
+    """
+    if classes and len(classes) != architecture.num_classes:
+        raise ValueError(
+            f"a network of {architecture.num_classes} classes needs as many class names, "
+            f"not {len(classes)}"
+        )
+    # Copies: safetensors refuses tensors that share memory, as tied weights do.
+    state = {
+        key: value.detach().to("cpu", copy=True).contiguous()
+        for key, value in model.state_dict().items()
+    }
+    about = {
+        "architecture": asdict(architecture),
+        "classes": list(classes),
+        "extra": dict(extra),
+    }
+    metadata = {"format": "pt", "hardy": json.dumps(about, allow_nan=False)}
+    with written_whole(path) as part:
+        save_file(state, part, metadata)
+
+
+def load(
+    path: Path,
+    *,
+    model: str | nn.Module | None = None,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    normalize: str | None = None,
+    map_location: str | torch.device = "cpu",
+) -> nn.Module:
+    """The network of a checkpoint, in eval mode; see `read_checkpoint`."""
+    return read_checkpoint(
+        path,
+        model=model,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        normalize=normalize,
+        map_location=map_location,
+    ).model
+
+
+def read_checkpoint(
+    path: Path,
+    *,
+    model: str | nn.Module | None = None,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    normalize: str | None = None,
+    map_location: str | torch.device = "cpu",
+) -> Checkpoint:
+    """Read a checkpoint: our own file or run folder, or a state dict from elsewhere.
+
+    model: a built-in name, an import path, or a Module, which is filled in place (and put
+    behind the normalisation, where there is one); None asks the file. What else is not
+    given is read off the file: the classes and channels from shapes, the normalisation from
+    a mean and a std beside the network, else the network's own default.
+    torch's random state is left as it was.
+
+    Raises ValueError, naming the file, where it is missing, damaged, unsafe, holds NaN or
+    does not fit the network.
+    """
+    path = _file(Path(path))
+    try:
+        loaded, metadata = read_file(path)
+        notes: list[str] = []
+        state = unwrap(loaded, notes)
+        given = Given(num_classes, in_channels, normalize)
+        about = _about(metadata)
+        if about:
+            stored: Architecture = about["architecture"]
+            model = _allowed(stored.model) if model is None else model
+            given = Given(
+                stored.num_classes if num_classes is None else num_classes,
+                stored.in_channels if in_channels is None else in_channels,
+                stored.normalize if normalize is None else normalize,
+            )
+        with torch.random.fork_rng(devices=[]):
+            if isinstance(model, nn.Module):
+                network, architecture, found = fill(model, state, given)
+            else:
+                network, architecture, found = build(model, state, given)
+    except ValueError as error:
+        text = str(error)
+        raise ValueError(text if str(path) in text else f"{path}: {text}") from None
+    return Checkpoint(
+        model=network.to(map_location).eval(),
+        architecture=architecture,
+        classes=tuple(about["classes"]) or None if about else None,
+        extra=about["extra"] if about else {},
+        ours=bool(about),
+        notes=notes + found.notes,
+    )
+
+
+def _file(path: Path) -> Path:
+    """The checkpoint that a path means: of a run folder, its best."""
+    if path.is_dir() and not (path / BEST).is_file():
+        raise ValueError(f"the folder {path} holds no {BEST}: give a run folder or a file")
+    return path / BEST if path.is_dir() else path
+
+
+def _about(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What our own files say of themselves; empty for files from elsewhere."""
+    if "hardy" not in metadata:
+        return {}
+    try:
+        about = json.loads(metadata["hardy"])
+        return {
+            "architecture": Architecture(**about["architecture"]),
+            "classes": [str(name) for name in about["classes"]],
+            "extra": dict(about["extra"]),
+        }
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"its description of itself is damaged ({error!r})") from None
+
+
+def _allowed(stored: str) -> str:
+    """The stored name of a network, if it is built in."""
+    if stored in ZOO:
+        return stored
+    if not re.fullmatch(r"[\w.]+:[\w.]+", stored):
+        raise ValueError(f"its network {stored!r} is unknown here: pass --model")
+    raise ValueError(
+        f"its network comes from the import path {stored}, and a file must not choose code: "
+        f"if you trust it, pass --model {stored}"
+    )

@@ -1,0 +1,96 @@
+"""Context managers over a network's state. Each restores what it found, module by module:
+a blanket `.train()` afterwards would wake a BatchNorm that was frozen on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+Forward = Callable[[Tensor], Tensor]
+BATCHNORMS = (nn.modules.batchnorm._BatchNorm,)
+
+
+@contextmanager
+def evaluating(*models: nn.Module) -> Iterator[None]:
+    """Eval mode inside (running statistics in BatchNorm, no dropout)."""
+    before = [(module, module.training) for model in models for module in model.modules()]
+    try:
+        for model in models:
+            model.eval()
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+@contextmanager
+def only_trainable(model: nn.Module, names: frozenset[str] | None) -> Iterator[None]:
+    """Exactly the parameters named in `names` require gradients inside (None: as they are)."""
+    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        if names is not None:
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(name in names)
+        yield
+    finally:
+        for parameter, required in before:
+            parameter.requires_grad_(required)
+
+
+@contextmanager
+def frozen(*models: nn.Module) -> Iterator[None]:
+    """No parameter requires a gradient inside."""
+    before = [(p, p.requires_grad) for model in models for p in model.parameters()]
+    try:
+        for parameter, _ in before:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter, required in before:
+            parameter.requires_grad_(required)
+
+
+@contextmanager
+def kept_batchnorm(*models: nn.Module) -> Iterator[None]:
+    """BatchNorm's running statistics come back as they were, to the bit: an attack that
+    runs in train mode must not teach the network the statistics of its iterates."""
+    before = [
+        (buffer, buffer.clone())
+        for model in models
+        for module in model.modules()
+        if isinstance(module, BATCHNORMS)
+        for buffer in module.buffers(recurse=False)
+    ]
+    try:
+        yield
+    finally:
+        for buffer, value in before:
+            buffer.copy_(value)
+
+
+def freeze_batchnorm(model: nn.Module) -> None:
+    """Put every BatchNorm of a network in eval mode, the rest as it is: its running
+    statistics are used and do not move."""
+    for module in model.modules():
+        if isinstance(module, BATCHNORMS):
+            module.eval()
+
+
+def autocast(device: torch.device | str, precision: str) -> torch.autocast:
+    """The autocast of a precision: 'bf16' runs the heavy operators in bfloat16, anything
+    else changes nothing."""
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16")
+
+
+def forward_in(model: nn.Module, device: torch.device | str, precision: str) -> Forward:
+    """The bare network under that autocast, from pixels to logits."""
+
+    def forward(x: Tensor) -> Tensor:
+        with autocast(device, precision):
+            return model(x)
+
+    return forward

@@ -1,0 +1,1 @@
+"""The page of a run, its figures and its tables, drawn from the results alone."""

@@ -1,0 +1,115 @@
+"""What came out of a run, in one or two sentences made from its measurements."""
+
+from __future__ import annotations
+
+from hardy.evaluation.results import Measurement, Results
+from hardy.reporting.wording import attack, count, interval_of, number, plain
+
+
+def headline(results: Results) -> str:
+    """The outcome in words; where an interval forbids a claim, the sentence says so."""
+    gain = next(results.select("clean accuracy gain"), None)
+    finals = [m for m in results.measurements if not {"alpha", "epoch"} & m.setting.keys()]
+    clean = [m for m in finals if m.quantity == "clean accuracy"]
+    robust = [m for m in finals if m.quantity == "robust accuracy"]
+    critical = list(results.select("mrc"))
+    if gain is not None:
+        return _of_gain(results, gain, next(results.select("robust accuracy gain"), None))
+    if critical and (results.verb == "mrc" or not clean + robust):
+        return _of_modules(results, critical)
+    if clean or robust:
+        return _of_nets(clean, robust)
+    chosen = [m for m in results.measurements if m.setting.get("chosen")]
+    if chosen:
+        return _of_epochs(chosen)
+    return f"{results.verb} finished with {count(len(results.measurements))} measurements."
+
+
+def _of_gain(results: Results, clean: Measurement, robust: Measurement | None) -> str:
+    chosen = [m.setting.get("alpha") for m in results.measurements if m.setting.get("chosen")]
+    if results.facts.get("alpha") == 0 or 0 in chosen:
+        return "No change met the rule: the start is returned unchanged."
+    amount = f"{number(100 * abs(clean.value))} points of clean accuracy{_bounds(clean)}"
+    sentence = f"RiFT {'gave back' if clean.value >= 0 else 'cost'} {amount}"
+    if robust is not None:
+        moved = f"{_signed(robust.value)} points{interval_of(robust)}"
+        sentence += f" at a robust accuracy that moved by {moved}"
+    sentence += f", on {count(clean.n)} pictures of {clean.split}."
+    if clean.interval is None:
+        return f"{sentence} There is no interval: {clean.no_interval}."
+    if clean.interval[0] <= 0 <= clean.interval[1]:
+        word = "gain" if clean.value >= 0 else "loss"
+        return f"{sentence} The interval contains 0: the {word} lies within sampling error."
+    if robust is not None and robust.interval is not None and robust.interval[1] < 0:
+        return f"{sentence} The fall of robust accuracy is larger than sampling error."
+    return sentence
+
+
+def _bounds(m: Measurement) -> str:
+    # 'cost 1.20 points' has dropped the sign of its value; its interval must drop it too.
+    if m.interval is None or m.value >= 0:
+        return interval_of(m)
+    low, high = m.interval
+    return interval_of(Measurement(m.quantity, -m.value, m.split, m.n, interval=(-high, -low)))
+
+
+def _of_modules(results: Results, critical: list[Measurement]) -> str:
+    least, most = (pick(critical, key=lambda m: m.value) for pick in (min, max))
+    drops = {m.subject: m for m in results.select("robust accuracy drop")}
+
+    def described(m: Measurement) -> str:
+        drop = drops.get(m.subject)
+        lost = f", robust accuracy {_signed(-drop.value)} points" if drop else ""
+        return f"{m.subject} (MRC {plain(m)} nats{lost})"
+
+    if len(critical) == 1:
+        return f"Measured one module: {described(least)}."
+    return (
+        f"Of {len(critical)} modules, {described(least)} is the least critical "
+        f"and {described(most)} the most."
+    )
+
+
+def _of_nets(clean: list[Measurement], robust: list[Measurement]) -> str:
+    ranked = robust or clean
+    rivals = [m for m in ranked if _same_terms(m, ranked[0])]
+    top, *rest = sorted(rivals, key=lambda m: -m.value)
+    partner = next((m for m in clean if (m.subject, m.split) == (top.subject, top.split)), None)
+    kind = "robust" if robust else "clean"
+    against = f" ({attack(top.setting)})" if robust and attack(top.setting) else ""
+    scores = f"{_percent(top)} {kind} accuracy{against}"
+    if robust and partner is not None:
+        scores = f"{_percent(partner)} clean and {scores}"
+    place = f"on {count(top.n)} pictures of {top.split}"
+    name = top.subject or "The net"
+    if not rest:
+        return f"{name} has {scores}, {place}."
+    sentence = f"Of {len(rivals)} nets, {name} has the most {kind} accuracy: {scores}, {place}."
+    second = rest[0]
+    if top.interval and second.interval and top.interval[0] <= second.interval[1]:
+        return f"{sentence} Its interval overlaps that of {second.subject}."
+    return sentence
+
+
+def _same_terms(a: Measurement, b: Measurement) -> bool:
+    return a.split == b.split and attack(a.setting) == attack(b.setting)
+
+
+def _of_epochs(chosen: list[Measurement]) -> str:
+    parts = []
+    for subject in dict.fromkeys(m.subject for m in chosen):
+        own = {m.quantity: m for m in chosen if m.subject == subject}
+        m = next(iter(own.values()))
+        scores = " and ".join(f"{_percent(m)} {q}" for q, m in own.items() if "accuracy" in q)
+        parts.append(
+            f"{subject or 'The run'} keeps epoch {m.setting.get('epoch')}: {scores} on {m.split}."
+        )
+    return " ".join(parts)
+
+
+def _percent(m: Measurement) -> str:
+    return f"{number(100 * m.value)} %{interval_of(m)}"
+
+
+def _signed(value: float) -> str:
+    return number(100 * value, signed=True)

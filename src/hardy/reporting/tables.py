@@ -1,0 +1,177 @@
+"""The tables of a run as rows of text; the first row is the header.
+
+An empty list means that the results hold nothing for that table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from hardy.evaluation.results import Measurement, Results
+from hardy.reporting.candidates import best, candidates, start_of, tolerance
+from hardy.reporting.headline import headline
+from hardy.reporting.wording import (
+    attack,
+    count,
+    number,
+    percent,
+    plain,
+    points,
+    value_of,
+)
+
+Rows = list[list[str]]
+
+MODULE_COLUMNS: dict[str, tuple[str, Callable[[Measurement], str]]] = {
+    "mrc": ("MRC, nats", plain),
+    "robust accuracy drop": ("robust accuracy lost, points", points),
+    "clean potential": ("clean potential", plain),
+    "conflict": ("conflict, cosine", plain),
+}
+GAINS = ("clean accuracy gain", "robust accuracy gain")
+ELSEWHERE = {"clean accuracy", "robust accuracy", "train loss", *GAINS, *MODULE_COLUMNS}
+
+
+def table(results: Results) -> Rows:
+    """Before and after: subject, split, n, clean accuracy, robust accuracy by attack.
+
+    Accuracies in percent, the last row (result − start) in points, all with 95 % intervals.
+    """
+    finals = [m for m in results.measurements if is_final(m)]
+    gains = [m for m in results.measurements if m.quantity in GAINS]
+    attacks = list(dict.fromkeys(_column(m) for m in [*finals, *gains] if "robust" in m.quantity))
+    heads = [c for c in ["clean accuracy", *attacks] if any(_column(m) == c for m in finals)]
+    if not heads:
+        return []
+    rows = [["subject", "split", "n", *(f"{head}, %" for head in heads)]]
+    for own, name in ((finals, "{}"), (gains, "{} − start, points")):
+        for subject, split in dict.fromkeys((m.subject, m.split) for m in own):
+            here = [m for m in own if (m.subject, m.split) == (subject, split)]
+            cells = [" / ".join(value_of(m) for m in here if _column(m) == c) for c in heads]
+            n = " / ".join(dict.fromkeys(count(m.n) for m in here))
+            rows.append(
+                [name.format(subject or results.verb), split, n, *(c or "–" for c in cells)]
+            )
+    return rows
+
+
+def candidate_table(results: Results) -> Rows:
+    """Each candidate at the α that the rule picks for it, against the start."""
+    curves = candidates(results)
+    start = start_of(curves)
+    if start is None:
+        return []
+    floor = start.robust.value - tolerance(results, start)
+    rows = [["candidate", "split", "α", "clean accuracy, %", "robust accuracy, %", "clean − start"]]
+    rows.append(["start", start.clean.split, "0", percent(start.clean), percent(start.robust), "–"])
+    for curve in curves:
+        point = best(curve, floor)
+        if point is None:
+            rows.append([curve.label, curve.split, "none holds the rule", "–", "–", "–"])
+            continue
+        gain = number(100 * (point.clean.value - start.clean.value), signed=True)
+        label = curve.label + (" (chosen)" if point.chosen else "")
+        accuracies = [percent(point.clean), percent(point.robust)]
+        rows.append([label, curve.split, f"{point.alpha:g}", *accuracies, gain])
+    return rows
+
+
+def module_table(results: Results) -> Rows:
+    """Every module with its criticality and what else was measured of it, in network order."""
+    measured = {q: {m.subject: m for m in results.select(q)} for q in MODULE_COLUMNS}
+    columns = [q for q in MODULE_COLUMNS if measured[q]]
+    modules = list(dict.fromkeys(name for q in columns for name in measured[q]))
+    if not modules:
+        return []
+    marked = chosen_modules(results)
+    weights = {name: _parameters(measured[q].get(name) for q in columns) for name in modules}
+    sized = any(weights.values())
+    rows = [["module", *(["weights"] if sized else []), *(MODULE_COLUMNS[q][0] for q in columns)]]
+    for name in modules:
+        cells = [weights[name]] if sized else []
+        for q in columns:
+            m = measured[q].get(name)
+            cells.append("–" if m is None else _unsigned(q, m))
+        rows.append([name + (" (chosen)" if name in marked else ""), *cells])
+    return rows
+
+
+def other_table(results: Results) -> Rows:
+    """What no other table or figure has a place for."""
+    return measurement_table([m for m in results.measurements if m.quantity not in ELSEWHERE])
+
+
+def measurement_table(measurements: Iterable[Measurement]) -> Rows:
+    """Measurements one a row, with their whole setting and the reason of a missing interval."""
+    rows = [["quantity", "subject", "split", "n", "value", "setting"]]
+    for m in measurements:
+        setting = [f"{name}={value}" for name, value in m.setting.items()]
+        if m.interval is None:
+            setting.append(f"no interval: {m.no_interval}")
+        cells = [m.quantity, m.subject, m.split, count(m.n), value_of(m), ", ".join(setting)]
+        rows.append(cells)
+    return rows if len(rows) > 1 else []
+
+
+def missing_intervals(results: Results) -> list[str]:
+    """Why numbers of the before/after table have no interval, each reason once."""
+    shown = [m for m in results.measurements if is_final(m) or m.quantity in GAINS]
+    return list(dict.fromkeys(m.no_interval for m in shown if m.interval is None))
+
+
+def markdown(results: Results) -> str:
+    """The headline, the notes and the tables in Markdown, for docs/results."""
+    parts = [_escaped(headline(results))]
+    parts += ["\n".join(f"- {_escaped(note)}" for note in results.notes)] if results.notes else []
+    for title, rows in (
+        ("Before and after", table(results)),
+        ("Candidates", candidate_table(results)),
+        ("Modules", module_table(results)),
+        ("Other measurements", other_table(results)),
+    ):
+        if rows:
+            parts += [f"## {title}", _markdown_table(rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def is_final(m: Measurement) -> bool:
+    """Whether it is an accuracy of a whole net, not a point of a curve."""
+    curve = "alpha" in m.setting or "epoch" in m.setting
+    return m.quantity in ("clean accuracy", "robust accuracy") and not curve
+
+
+def chosen_modules(results: Results) -> set[str]:
+    """The modules that were fine-tuned: the fact 'module', which may name several."""
+    return {name.strip() for name in str(results.facts.get("module") or "").split(",")} - {""}
+
+
+def _column(m: Measurement) -> str:
+    if "robust" not in m.quantity:
+        return "clean accuracy"
+    against = attack(m.setting)
+    return f"robust accuracy ({against})" if against else "robust accuracy"
+
+
+def _unsigned(quantity: str, m: Measurement) -> str:
+    return percent(m) if quantity == "robust accuracy drop" else MODULE_COLUMNS[quantity][1](m)
+
+
+def _parameters(measured: Iterable[Measurement | None]) -> str:
+    for m in measured:
+        size = m.setting.get("parameters") if m else None
+        if isinstance(size, int):
+            return count(size)
+    return ""
+
+
+def _markdown_table(rows: Rows) -> str:
+    header, *body = (f"| {' | '.join(_escaped(cell) for cell in row)} |" for row in rows)
+    numbers = len(rows[0]) - 2
+    return "\n".join([header, "|" + "---|" * 2 + "---:|" * numbers, *body])
+
+
+def _escaped(text: str) -> str:
+    # Names come from data sets: a class or module must not become a cell or a tag.
+    for raw, safe in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("*", "\\*"), ("`", "\\`")):
+        text = text.replace(raw, safe)
+    return " ".join(text.split())

@@ -1,0 +1,42 @@
+"""The only file that knows the distributed engine, Lightning Fabric: devices, precision,
+the wrapping of networks and the backward pass. Importing it takes a second; nothing that
+does not train does."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp64": "64-true"}
+
+
+class Engine:
+    """One process of a run on one device.
+
+    device: 'auto', 'cpu', 'cuda', 'cuda:1' …; precision: 'fp32', 'bf16' (autocast; weights
+    and losses stay fp32) or 'fp64'.
+    """
+
+    def __init__(self, device: torch.device, precision: str = "fp32") -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+        index = [device.index] if device.index is not None else 1
+        self.fabric = Fabric(
+            accelerator=device.type, devices=index, precision=PRECISIONS[precision]
+        )
+        self.device = device
+
+    def setup(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> nn.Module:
+        """The network as the outer loss must call it."""
+        return self.fabric.setup(model, optimizer)[0]
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """The run's precision around a call of the bare network."""
+        return self.fabric.autocast()
+
+    def backward(self, loss: Tensor) -> None:
+        """The backward pass of the outer loss."""
+        self.fabric.backward(loss)

@@ -1,0 +1,135 @@
+"""The run folder: what was asked for, where it stands, what came out."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import hardy
+from hardy.evaluation.results import Results
+from hardy.files import write_json, write_text
+from hardy.finetuning.steps import Steps
+
+CONFIG = "config.json"
+LOG = "log.jsonl"
+
+
+class RunFolder:
+    """An open run folder.
+
+    Raises ValueError where the folder holds a run already and `resume` was not asked for,
+    where there is nothing to resume, or where the run to resume was asked for differently.
+    """
+
+    def __init__(self, verb: str, config: Any) -> None:
+        self.verb = verb
+        asked = as_json(config)
+        resume = asked.pop("resume", False)
+        out = asked.pop("out", None)
+        self.path = Path(out) if out else _next_free(verb)
+        known = _read(self.path / CONFIG)
+        if resume:
+            if out is None:
+                raise ValueError("--resume needs --out: the folder of the run to go on with")
+            if known is not None:
+                _must_equal(known, asked, self.path)
+        elif known is not None or _occupied(self.path):
+            raise ValueError(
+                f"{self.path} is not empty: pass --resume to go on with the run in it, or "
+                "another --out"
+            )
+        self.asked = asked
+        command = ["hardy", *sys.argv[1:]] if Path(sys.argv[0]).name == "hardy" else None
+        content = {**asked, "out": str(self.path), "environment": _environment()}
+        if command:
+            content["command"] = shlex.join(command)
+        write_json(self.path / CONFIG, content)
+
+    def steps(self) -> Steps:
+        """The finished steps of this run."""
+        return Steps(self.path / "steps")
+
+    def results(self) -> Results:
+        """Empty results that will be written here."""
+        return Results(self.verb, folder=self.path)
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Append a line to log.jsonl."""
+        self.rewrite_log([*self.logged(), row])
+
+    def logged(self) -> list[dict[str, Any]]:
+        """The lines of log.jsonl."""
+        path = self.path / LOG
+        if not path.is_file():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    def rewrite_log(self, rows: list[dict[str, Any]]) -> None:
+        """Write log.jsonl whole."""
+        write_text(self.path / LOG, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def as_json(config: Any) -> dict[str, Any]:
+    """A verb's arguments as JSON: paths as text, objects handed in from Python by name."""
+    plain = {f.name: getattr(config, f.name) for f in fields(config)}
+    return {name: _plain(value) for name, value in plain.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    return f"<{type(value).__module__}.{type(value).__qualname__} from Python>"
+
+
+def _next_free(verb: str) -> Path:
+    number = 1
+    while _occupied(Path("runs") / f"{verb}-{number}"):
+        number += 1
+    return Path("runs") / f"{verb}-{number}"
+
+
+def _occupied(path: Path) -> bool:
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"--out {path} is a file: give a folder")
+    return path.is_dir() and any(path.iterdir())
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError:
+        raise ValueError(f"{path} is damaged: take another --out") from None
+
+
+def _must_equal(known: dict[str, Any], asked: dict[str, Any], folder: Path) -> None:
+    for name, value in asked.items():
+        if known.get(name) != value:
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(
+                f"the run in {folder} was started with {flag} {known.get(name)}, not {value}: "
+                "give the same, or another --out"
+            )
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "hardy": hardy.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }

@@ -1,0 +1,116 @@
+"""hardy mrc: the robust criticality of every module, and its page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from hardy import config
+from hardy.console import say
+from hardy.data.splits import DataSet, Split, limited
+from hardy.evaluation.results import Measurement, Results, Scalar
+from hardy.finetuning.mrc import Ascent, Criticality, OfficialAscent
+from hardy.finetuning.rift import criticalities
+from hardy.models.load import Checkpoint
+from hardy.reporting.page import write_report
+from hardy.verbs.folder import RunFolder
+from hardy.verbs.inputs import (
+    DATA_SEED,
+    attack_of,
+    checkpoint_of,
+    data_of,
+    device_of,
+    keywords,
+)
+
+
+def run(asked: config.Mrc) -> Results:
+    """Measure as asked; the results, with the run folder in `.folder`."""
+    device = device_of(asked.device)
+    attack_of(asked)
+    data = data_of(asked)
+    net = checkpoint_of(asked, data, device)
+    folder = RunFolder("mrc", asked)
+    results = folder.results()
+    results.facts |= {
+        "model": net.architecture.model,
+        "data": data.name,
+        "threat": repr(attack_of(asked).threat),
+    }
+    results.notes += net.notes
+    measured = measure(asked, net, data, device, folder, results)
+    least = min(measured, key=lambda one: one.mrc)
+    results.facts["least critical"] = least.module
+    results.write()
+    write_report(folder.path)
+    return results
+
+
+mrc = keywords(config.Mrc, run)
+
+
+def measure(
+    asked: config.Criticality,
+    net: Checkpoint,
+    data: DataSet,
+    device: torch.device,
+    folder: RunFolder,
+    results: Results,
+) -> list[Criticality]:
+    """The criticality of every module, written into the results."""
+    sample = _sample(asked, data).to(device)
+    attack = replace(attack_of(asked), step_size=asked.mrc_step_size or asked.step_size)
+    ascent = (
+        Ascent(radius=asked.radius)
+        if asked.mrc_ascent == "full"
+        else OfficialAscent(radius=asked.radius, seed=asked.seed)
+    )
+    say(f"criticality on {len(sample)} pictures of {sample.name}: {attack!r}, {ascent!r}")
+    found = list(
+        criticalities(
+            net.model,
+            sample,
+            attack,
+            ascent=ascent,
+            seed=asked.seed,
+            precision=asked.precision,
+            batch_size=max(256, asked.batch_size),
+            steps=folder.steps(),
+            say=say,
+            note=results.notes.append,
+        )
+    )
+    setting: dict[str, Scalar] = {
+        "norm": asked.norm,
+        "eps": asked.eps,
+        "steps": asked.steps,
+        "step_size": attack.step,
+        "ascent": repr(ascent),
+        "seed": asked.seed,
+        "dtype": asked.precision,
+    }
+    for one in found:
+        results.measurements += _measurements(one, sample, setting)
+    return found
+
+
+def _sample(asked: config.Criticality, data: DataSet) -> Split:
+    if asked.mrc_pictures < 0:
+        raise ValueError(f"--mrc-pictures must be 0 (all) or more, not {asked.mrc_pictures}")
+    split = data.train if asked.mrc_split == "train" else data.test
+    return limited(split, asked.mrc_pictures or None, DATA_SEED)
+
+
+def _measurements(
+    one: Criticality, sample: Split, setting: dict[str, Scalar]
+) -> Iterator[Measurement]:
+    about = {**setting, "parameters": one.parameters}
+    where = {"split": sample.name, "n": len(sample), "subject": one.module, "setting": about}
+    yield Measurement("mrc", one.mrc, interval=one.interval, **where)
+    fixed = "at the worst weight found, on the pictures it was sought on"
+    yield Measurement("robust accuracy drop", one.robust_drop, no_interval=fixed, **where)
+    gradient = "a property of two mean gradients"
+    yield Measurement("clean potential", one.clean_potential, no_interval=gradient, **where)
+    yield Measurement("conflict", one.conflict, no_interval=gradient, **where)

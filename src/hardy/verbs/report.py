@@ -1,0 +1,17 @@
+"""hardy report: the page of a finished run, drawn again from its results alone."""
+
+from __future__ import annotations
+
+from hardy import config
+from hardy.evaluation.results import Results, read
+from hardy.reporting.page import write_report
+from hardy.verbs.inputs import keywords
+
+
+def run(asked: config.Report) -> Results:
+    """Draw report.html and the figures again; the results they were drawn from."""
+    write_report(asked.folder)
+    return read(asked.folder)
+
+
+report = keywords(config.Report, run)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hardy.data import folder
+from hardy.data.raw import Raw
+
+
+@pytest.fixture
+def root(tree: Callable[..., Path], picture: Callable[..., bytes]) -> Path:
+    return tree({f"{name}/{row}.png": picture((row, 2, 3)) for name in "ab" for row in range(3)})
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with every decoding."""
+    calls: list[int] = []
+    real = folder.decode
+    monkeypatch.setattr(folder, "decode", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
+    return calls
+
+
+def same(first: Raw, second: Raw) -> bool:
+    about = [
+        (each.classes, each.source, each.normalization, each.notes) for each in (first, second)
+    ]
+    return first.content_hash == second.content_hash and about[0] == about[1]
+
+
+def test_the_second_load_reads_what_the_first_decoded(root, decoded, cache):
+    first, second = folder.load(root), folder.load(root)
+    assert len(decoded) == 1
+    assert same(first, second)
+    assert sorted(each.suffix for each in cache.iterdir()) == [".json", ".npy"]
+
+
+def test_another_size_setting_or_changed_file_is_decoded_anew(root, decoded, picture):
+    folder.load(root)
+    folder.load(root, 2)
+    assert len(decoded) == 2
+    (root / "a" / "0.png").write_bytes(picture((99, 2, 3)))
+    os.utime(root / "a" / "0.png", ns=(1, 1))
+    assert folder.load(root).parts["all"].images[0, 0, 0, 0] == 99
+    assert len(decoded) == 3
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
+@pytest.mark.parametrize("harm", ["cut", "flip", "empty", "gone"])
+def test_a_damaged_cache_is_built_anew(root, decoded, cache, suffix, harm):
+    first = folder.load(root)
+    (path,) = cache.glob(f"*{suffix}")
+    data = path.read_bytes()
+    if harm == "gone":
+        path.unlink()
+    else:
+        flipped = data[:-9] + bytes((data[-9] ^ 1,)) + data[-8:]
+        path.write_bytes({"cut": data[:-7], "flip": flipped, "empty": b""}[harm])
+    assert same(folder.load(root), first)
+    assert same(folder.load(root), first)
+    assert len(decoded) == 2
+
+
+def test_a_pickle_in_the_cache_is_not_opened(root, decoded, cache):
+    import numpy as np
+
+    folder.load(root)
+    (path,) = cache.glob("*.npy")
+    np.save(path, np.array([{}], object), allow_pickle=True)
+    folder.load(root)
+    assert len(decoded) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(root, decoded, cache):
+    cache.write_bytes(b"a file where the folder should be")
+    assert same(folder.load(root), folder.load(root))
+    assert len(decoded) == 2
