@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hardy.finetuning.mrc import Ascent, candidates, mrc
-from hardy.modes import autocast
 from hardy.models.resnet import resnet18
+from hardy.modes import autocast
 
 Values = dict[str, float]
 
@@ -44,7 +44,9 @@ def usual(net: nn.Module, x: Tensor, y: Tensor, ascent: Ascent, precision: str) 
             with torch.no_grad():
                 weight += weight.grad * (ascent.step * origin.norm() / weight.grad.norm())
                 delta = weight - origin
-                weight.copy_(origin + delta * (ascent.radius * origin.norm() / delta.norm()).clamp(max=1))
+                weight.copy_(
+                    origin + delta * (ascent.radius * origin.norm() / delta.norm()).clamp(max=1)
+                )
         with torch.no_grad():
             losses.append(F.cross_entropy(model(x), y).item())
         found[name] = max(losses) - losses[0]
@@ -90,8 +92,14 @@ def main() -> None:
         raise SystemExit(f"the results differ by {worst:.2e}: no comparison")
 
     processor = platform.processor() or platform.machine()
-    print(f"{processor}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.device}")
-    print(f"{len(values['usual'])} modules, {options.images} pictures, {options.steps} steps, fastest of {options.rounds + 1}")
+    print(
+        f"{processor}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"{options.device}"
+    )
+    print(
+        f"{len(values['usual'])} modules, {options.images} pictures, {options.steps} steps, "
+        f"fastest of {options.rounds + 1}"
+    )
     print(f"usual script, fp32            {best['usual']:8.2f} s")
     print(f"cached suffixes, {options.precision}         {best['cached']:8.2f} s")
     print(f"ratio                         {best['usual'] / best['cached']:8.2f}")

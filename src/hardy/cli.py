@@ -91,9 +91,7 @@ def _parse(arguments: list[str], recipe: str | None) -> Any:
         if recipe is not None and arguments[:1] == [verb]:
             default["default"] = recipes.recipe(recipe, kind)
         summary = (kind.__doc__ or "").strip()
-        kinds.append(
-            Annotated[kind, tyro.conf.subcommand(verb, description=summary, **default)]
-        )
+        kinds.append(Annotated[kind, tyro.conf.subcommand(verb, description=summary, **default)])
     union: Any = kinds[0]
     for kind in kinds[1:]:
         union = union | kind

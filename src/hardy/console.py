@@ -35,9 +35,7 @@ def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[speed]}/s {task.fields[note]}"),
     )
-    with Progress(
-        *columns, console=stderr, transient=True, disable=not stderr.is_terminal
-    ) as bar:
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
         task = bar.add_task(description, total=total, speed="–", note="")
 
         def advance(count: int = 1, note: str = "") -> None:

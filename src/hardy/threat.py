@@ -105,4 +105,3 @@ def threat_of(norm: str, eps: float) -> Threat:
     if norm not in kinds:
         raise ValueError(f"norm must be one of {', '.join(kinds)}, not {norm!r}")
     return kinds[norm](eps)
-

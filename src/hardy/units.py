@@ -10,7 +10,9 @@ def pixels(text: str) -> float:
     try:
         return float(Fraction(text.replace(" ", "")))
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f"{text!r} is no number: write a fraction or a decimal, as 8/255") from None
+        raise ValueError(
+            f"{text!r} is no number: write a fraction or a decimal, as 8/255"
+        ) from None
 
 
 def as_fraction(value: float) -> str:

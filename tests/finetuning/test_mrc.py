@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hardy.finetuning.mrc import Ascent, OfficialAscent, candidates, mrc
+from hardy.finetuning.mrc import OfficialAscent, mrc
 from hardy.models.normalize import normalizer
-from hardy.models.resnet import resnet18
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

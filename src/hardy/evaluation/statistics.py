@@ -39,4 +39,3 @@ def mean_interval(mean: float, std: float, n: int) -> tuple[float, float]:
     normal limit; for the hundreds of pictures of a measurement, not for a few seeds."""
     half = Z * std / math.sqrt(n)
     return mean - half, mean + half
-

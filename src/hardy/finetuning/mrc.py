@@ -198,7 +198,9 @@ def mrc(
         every = list(weights.values())
         clean = _sample(lambda rows: forward(x[rows]), y, every, batch_size)
         robust = _sample(lambda rows: forward(x_adv[rows]), y, every, batch_size)
-        gradients = dict(zip(weights, zip(clean.gradients, robust.gradients, strict=True), strict=True))
+        gradients = dict(
+            zip(weights, zip(clean.gradients, robust.gradients, strict=True), strict=True)
+        )
         for name in (n for n, (_, g) in gradients.items() if g is None):
             note(f"{name} was left out: the output does not depend on it.")
             del weights[name]

@@ -49,9 +49,7 @@ def adversarial(
     """One adversarial example of every picture of a split, for the network in eval mode."""
     forward = forward_in(model, split.images.device, precision)
     with evaluating(model):
-        found = [
-            attack(forward, b.x, b.y, b.draws) for b in batches(split, batch_size, seed=seed)
-        ]
+        found = [attack(forward, b.x, b.y, b.draws) for b in batches(split, batch_size, seed=seed)]
     return torch.cat(found)
 
 
@@ -75,9 +73,7 @@ def criticalities(
     kept = steps.json("mrc") or []
     found = [Criticality(**{**one, "interval": tuple(one["interval"])}) for one in kept]
     yield from found
-    x_adv = adversarial(
-        model, split, attack, seed=seed, precision=precision, batch_size=batch_size
-    )
+    x_adv = adversarial(model, split, attack, seed=seed, precision=precision, batch_size=batch_size)
     for one in mrc(
         model,
         split.pixels(slice(None)),
@@ -92,7 +88,9 @@ def criticalities(
     ):
         kept.append(asdict(one))
         steps.keep_json("mrc", kept)
-        say(f"{one.module}: MRC {one.mrc:.4f}, robust accuracy {-100 * one.robust_drop:+.2f} points")
+        say(
+            f"{one.module}: MRC {one.mrc:.4f}, robust accuracy {-100 * one.robust_drop:+.2f} points"
+        )
         yield one
 
 

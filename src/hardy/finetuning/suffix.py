@@ -181,7 +181,7 @@ def weight_of(model: nn.Module, name: str) -> nn.Parameter:
     owner, _, last = name.rpartition(".")
     module = model.get_submodule(owner)
     weight = getattr(module, last)
-    return weight if isinstance(weight, nn.Parameter) else getattr(weight, "weight")
+    return weight if isinstance(weight, nn.Parameter) else weight.weight
 
 
 def _boundary(dependent: list[fx.Node]) -> list[fx.Node]:

@@ -44,7 +44,9 @@ class Candidate:
     def label(self) -> str:
         if not self.modules:
             return BN_ONLY
-        names = " + ".join(self.modules) if len(self.modules) < 4 else f"{len(self.modules)} modules"
+        names = (
+            " + ".join(self.modules) if len(self.modules) < 4 else f"{len(self.modules)} modules"
+        )
         mode = "" if self.batchnorm == "frozen" else ", BN re-estimated"
         return f"{names}, lr {self.lr:g}{mode}"
 
@@ -93,14 +95,16 @@ def tune(
 
 
 @torch.no_grad()
-def reestimate(
-    model: nn.Module, train: Split, augment: Augment | None, settings: Settings
-) -> None:
+def reestimate(model: nn.Module, train: Split, augment: Augment | None, settings: Settings) -> None:
     """One pass over clean pictures in train mode: BatchNorm's running averages follow them."""
     model.train()
     for batch in batches(
-        train, settings.batch_size, seed=settings.seed, augment=augment, shuffle=True, drop_last=True
+        train,
+        settings.batch_size,
+        seed=settings.seed,
+        augment=augment,
+        shuffle=True,
+        drop_last=True,
     ):
         model(batch.x)
     model.eval()
-

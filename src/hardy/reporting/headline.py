@@ -30,7 +30,9 @@ def _of_gain(results: Results, clean: Measurement, robust: Measurement | None) -
     if results.facts.get("alpha") == 0 or 0 in chosen:
         return "No change met the rule: the start is returned unchanged."
     amount = f"{number(100 * abs(clean.value))} points of clean accuracy{_bounds(clean)}"
-    sentence = f"RiFT {'gave back' if clean.value >= 0 else 'cost'} {amount}"
+    sentence = f"RiFT {'gave back' if clean.value > 0 else 'cost'} {amount}"
+    if clean.value == 0:
+        sentence = f"RiFT left clean accuracy where it was{_bounds(clean)}"
     if robust is not None:
         moved = f"{_signed(robust.value)} points{interval_of(robust)}"
         sentence += f" at a robust accuracy that moved by {moved}"
@@ -38,7 +40,7 @@ def _of_gain(results: Results, clean: Measurement, robust: Measurement | None) -
     if clean.interval is None:
         return f"{sentence} There is no interval: {clean.no_interval}."
     if clean.interval[0] <= 0 <= clean.interval[1]:
-        word = "gain" if clean.value >= 0 else "loss"
+        word = "gain" if clean.value > 0 else "loss" if clean.value < 0 else "difference"
         return f"{sentence} The interval contains 0: the {word} lies within sampling error."
     if robust is not None and robust.interval is not None and robust.interval[1] < 0:
         return f"{sentence} The fall of robust accuracy is larger than sampling error."

@@ -5,12 +5,17 @@ does not train does."""
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp64": "64-true"}
+PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "64-true"]] = {
+    "fp32": "32-true",
+    "bf16": "bf16-mixed",
+    "fp64": "64-true",
+}
 
 
 class Engine:

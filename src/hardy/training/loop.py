@@ -1,13 +1,13 @@
 """The only training loop. It knows no paper:
 
-    nets = method.prepare(nets)
-    for epoch in range(epochs):
-        for batch in batches(train, seed, epoch):
-            x_adv = method.adversary(nets, batch, attack)
-            with method.around_step(nets, loss_of, progress):
-                backward(loss_of())
-                optimizer.step()
-        validate(method.deployable(nets));  keep the best;  save everything
+nets = method.prepare(nets)
+for epoch in range(epochs):
+    for batch in batches(train, seed, epoch):
+        x_adv = method.adversary(nets, batch, attack)
+        with method.around_step(nets, loss_of, progress):
+            backward(loss_of())
+            optimizer.step()
+    validate(method.deployable(nets));  keep the best;  save everything
 """
 
 from __future__ import annotations

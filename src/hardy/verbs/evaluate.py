@@ -30,9 +30,7 @@ def run(asked: config.Evaluate) -> Results:
     test = limited(data.test, asked.limit, DATA_SEED).to(device)
     nets: dict[str, Checkpoint] = {}
     for path in _asked_for(asked):
-        one = config.FromCheckpoint(
-            checkpoint=path, model=asked.model, normalize=asked.normalize
-        )
+        one = config.FromCheckpoint(checkpoint=path, model=asked.model, normalize=asked.normalize)
         nets[_label(path, nets)] = checkpoint_of(one, data, device)
     folder = RunFolder("evaluate", asked)
 

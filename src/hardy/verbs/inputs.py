@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 from torch import nn
+from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from hardy import config
 from hardy.attacks.pgd import PGD
@@ -84,9 +85,7 @@ def protocol_of(asked: config.Evaluate | config.Rift | config.Train) -> Protocol
     )
 
 
-def checkpoint_of(
-    asked: config.FromCheckpoint, data: DataSet, device: torch.device
-) -> Checkpoint:
+def checkpoint_of(asked: config.FromCheckpoint, data: DataSet, device: torch.device) -> Checkpoint:
     """The network of --checkpoint, on the device, fit for the data.
 
     Raises ValueError where none is given or where it does not take these pictures.
@@ -130,4 +129,4 @@ def must_fit(found: Checkpoint, data: DataSet) -> None:
 
 def placed(model: nn.Module, device: torch.device) -> nn.Module:
     """The network on a device, in the memory layout convolutions are fastest in."""
-    return model.to(device).to(memory_format=torch.channels_last)
+    return convert_conv2d_weight_memory_format(model.to(device), torch.channels_last)

@@ -59,7 +59,7 @@ def run(asked: config.Rift) -> Results:
     start, tried = _search(asked, net, data, choosing, protocol, measured, folder)
     allowed = [one for one in tried if one.candidate.modules]
     chosen, point = best_of(start, allowed, asked.tolerance)
-    _note_choice(results, asked, start, chosen, point, choosing)
+    _note_choice(results, asked, chosen, point, choosing)
     _note_paths(results, start, tried, chosen, point, protocol, choosing)
 
     before = _weights(net.model)
@@ -72,7 +72,9 @@ def run(asked: config.Rift) -> Results:
     else:
         verdicts["result"] = judge(net.model, reported, protocol, "result, reported split")
     if baseline is not None:
-        net.model.load_state_dict(_at(before, baseline, choose(start, baseline.points, asked.tolerance)))
+        net.model.load_state_dict(
+            _at(before, baseline, choose(start, baseline.points, asked.tolerance))
+        )
         verdicts[BN_ONLY] = judge(net.model, reported, protocol, "bn only, reported split")
     for subject, found in verdicts.items():
         results.measurements += accuracies(found, protocol, reported.name, subject)
@@ -163,7 +165,9 @@ def _where_to_choose(
     )
 
 
-def _to_try(asked: config.Rift, model: nn.Module, measured: Sequence[Criticality]) -> list[Candidate]:
+def _to_try(
+    asked: config.Rift, model: nn.Module, measured: Sequence[Criticality]
+) -> list[Candidate]:
     """Every combination of modules, learning rate and BatchNorm's mode that was asked for."""
     order = [one.module for one in measured]
     by_mrc = ranked(measured, "mrc", len(measured))
@@ -240,7 +244,6 @@ def _line(point: Point, n: int) -> str:
 def _note_choice(
     results: Results,
     asked: config.Rift,
-    start: Point,
     chosen: Tried | None,
     point: Point,
     choosing: Split,

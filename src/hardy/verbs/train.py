@@ -89,7 +89,9 @@ class _History:
     ) -> None:
         self.folder, self.method, self.asked = folder, method, asked
         self.architecture, self.data = architecture, data
-        self.protocol = Protocol(protocol.attack, 1, asked.seed, asked.precision, protocol.batch_size)
+        self.protocol = Protocol(
+            protocol.attack, 1, asked.seed, asked.precision, protocol.batch_size
+        )
         self.val = limited(data.val, asked.val_pictures, DATA_SEED)
         self.rows: list[dict[str, Any]] = []
 
@@ -232,7 +234,9 @@ def _again(asked: config.Train) -> Any:
 
 
 def _notes(data: DataSet) -> list[str]:
-    found = ["The epoch was chosen on validation pictures; the test split was read once, at the end."]
+    found = [
+        "The epoch was chosen on validation pictures; the test split was read once, at the end."
+    ]
     notes = str(data.provenance.get("notes", ""))
     return [*found, f"Data: {notes}."] if notes else found
 
