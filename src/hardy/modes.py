@@ -68,7 +68,8 @@ def kept_batchnorm(*models: nn.Module) -> Iterator[None]:
         yield
     finally:
         for buffer, value in before:
-            buffer.copy_(value)
+            # Through .data, as BatchNorm's own update: a graph recorded before stays valid.
+            buffer.data.copy_(value)
 
 
 def freeze_batchnorm(model: nn.Module) -> None:

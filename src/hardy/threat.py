@@ -95,7 +95,12 @@ class L2(Threat):
 
 def unit(vectors: Tensor) -> Tensor:
     """Each picture of a batch scaled to Euclidean length one; an all-zero one stays zero."""
-    norm = vectors.flatten(1).norm(dim=1).view(-1, *[1] * (vectors.ndim - 1))
+    column = (-1, *[1] * (vectors.ndim - 1))
+    # An overconfident net's gradients are so small that their squares vanish in float32;
+    # a power of two brings them near one and keeps every bit of the quotient.
+    exponent = torch.frexp(vectors.flatten(1).abs().amax(1)).exponent.clamp(-126, 126)
+    vectors = torch.ldexp(vectors, -exponent.view(column))
+    norm = vectors.flatten(1).norm(dim=1).view(column)
     return vectors / torch.where(norm > 0, norm, 1)
 
 

@@ -16,7 +16,10 @@ def pixels(text: str) -> float:
 
 
 def as_fraction(value: float) -> str:
-    """8/255 where the number is a multiple of 1/255 or of half of it, else a decimal."""
+    """8/255 where the number is a multiple of 1/255 or of half of it; 0.3, which a person
+    wrote as a decimal, as a decimal."""
+    if value == float(f"{value:.3g}"):
+        return f"{value:.3g}"
     for denominator in (255, 510):
         parts = round(value * denominator)
         if 0 < parts < denominator and abs(value * denominator - parts) < 1e-6:

@@ -132,5 +132,5 @@ def read(folder: Path) -> Results:
         ]
         artifacts = [Artifact(**a) for a in content.pop("artifacts")]
         return Results(**content, measurements=measurements, artifacts=artifacts, folder=folder)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a results file of hardy ({error!r})") from None

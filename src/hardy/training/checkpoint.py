@@ -27,9 +27,11 @@ def load(folder: Path, device: torch.device) -> dict[str, Any] | None:
     path = folder / FILE_NAME
     if not path.is_file():
         return None
-    try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError):
-        raise ValueError(
-            f"{path} is damaged: delete it to start the run again from its beginning"
-        ) from None
+    damage = (RuntimeError, OSError, EOFError, pickle.UnpicklingError, LookupError, ValueError)
+    with path.open("rb") as file:
+        try:
+            return torch.load(file, map_location=device, weights_only=True)
+        except damage:
+            raise ValueError(
+                f"{path} is damaged: delete it to start the run again from its beginning"
+            ) from None

@@ -11,18 +11,16 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "64-true"]] = {
+PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {
     "fp32": "32-true",
     "bf16": "bf16-mixed",
-    "fp64": "64-true",
 }
 
 
 class Engine:
     """One process of a run on one device.
 
-    device: 'auto', 'cpu', 'cuda', 'cuda:1' …; precision: 'fp32', 'bf16' (autocast; weights
-    and losses stay fp32) or 'fp64'.
+    precision: 'fp32' or 'bf16' (autocast; weights and losses stay fp32).
     """
 
     def __init__(self, device: torch.device, precision: str = "fp32") -> None:

@@ -170,12 +170,15 @@ class _Run:
 
     def state(self, epochs_done: int) -> State:
         """All that decides how the run goes on."""
-        return {
+        state = {
             "epoch": epochs_done,
             "model": self.nets.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "torch_rng": torch.get_rng_state(),
         }
+        if self.engine.device.type == "cuda":  # where dropout draws when it runs there
+            state["cuda_rng"] = torch.cuda.get_rng_state(self.engine.device)
+        return state
 
     def restore(self, state: State | None) -> int:
         """Take up a state; the number of epochs it has done."""
@@ -184,6 +187,8 @@ class _Run:
         self.nets.module.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["torch_rng"].cpu())
+        if self.engine.device.type == "cuda" and "cuda_rng" in state:
+            torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.engine.device)
         return state["epoch"]
 
 

@@ -14,8 +14,9 @@ def factor(
     """What the learning rate is multiplied by at an optimizer step (counted from 0).
 
     multistep: times 0.1 from each milestone (an epoch) on; without milestones at half and
-    three quarters, as Rice et al. 2020. cosine: half a wave from 1 to 0. onecycle: a
-    straight line from 0 to 1 over the first 40 % of the steps and back to 0.
+    three quarters, as Rice et al. 2020, but never in the first epoch. cosine: half a wave
+    from 1 to 0. onecycle: a straight line from 0 to 1 over the first 40 % of the steps and
+    back to 0.
 
     Raises ValueError for another kind.
     """
@@ -23,7 +24,7 @@ def factor(
     if kind == "constant":
         return 1.0
     if kind == "multistep":
-        marks = milestones or (epochs // 2, epochs * 3 // 4)
+        marks = milestones or (max(1, epochs // 2), max(1, epochs * 3 // 4))
         return 0.1 ** sum(step >= mark * steps_per_epoch for mark in marks)
     if kind == "cosine":
         return 0.5 * (1 + math.cos(math.pi * done))
