@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from hardy.evaluation.statistics import mean_interval
 from hardy.finetuning.suffix import LogitsOf, Suffixes, weight_of
 from hardy.losses import cross_entropy
 from hardy.modes import autocast, evaluating, forward_in, only_trainable
@@ -132,8 +133,9 @@ class WeightLoss:
 class Criticality:
     """What was measured of one module.
 
-    mrc: nats; interval: 95 %, over pictures, at the worst weight found. robust_drop: the
-    fall of accuracy on the same adversarial pictures at that weight, a fraction.
+    mrc: nats; interval: 95 %, over pictures, at the worst weight found: it does not hold what
+    another path of the ascent would have found, for every ascent gives a lower bound.
+    robust_drop: the fall of accuracy on the same adversarial pictures at that weight, a fraction.
     clean_potential: ||g_c|| ||w|| sqrt(1 - cos^2), the first-order clean gain inside the
     relative ball once the part that changes the robust loss is taken out (g_c and g_r the
     clean and robust gradients); conflict: cos(g_c, g_r), negative where they pull apart.
@@ -187,6 +189,8 @@ def mrc(
     a NaN must not look uncritical.
     """
     ascent = ascent or Ascent()
+    if len(y) < 2:
+        raise ValueError(f"criticality needs at least two pictures, not {len(y)}")
     broken = not_finite(model.state_dict())
     if broken:
         raise ValueError(f"the network's weights hold NaN or infinity, first in {broken[0]!r}")
@@ -196,8 +200,8 @@ def mrc(
 
     with evaluating(model), only_trainable(model, frozenset(own[id(w)] for w in weights.values())):
         every = list(weights.values())
-        clean = _sample(lambda rows: forward(x[rows]), y, every, batch_size)
-        robust = _sample(lambda rows: forward(x_adv[rows]), y, every, batch_size)
+        clean = _sample(lambda rows: forward(x[rows].clone()), y, every, batch_size)
+        robust = _sample(lambda rows: forward(x_adv[rows].clone()), y, every, batch_size)
         gradients = dict(
             zip(weights, zip(clean.gradients, robust.gradients, strict=True), strict=True)
         )
@@ -205,10 +209,12 @@ def mrc(
             note(f"{name} was left out: the output does not depend on it.")
             del weights[name]
         with autocast(x.device, precision):
-            suffixes = Suffixes(model, x_adv, list(weights), enabled=cached, note=note)
+            suffixes = Suffixes(
+                model, x_adv, list(weights), enabled=cached, chunk=batch_size, note=note
+            )
 
         def exact() -> Sample:
-            return _sample(lambda rows: model(x_adv[rows]), y, [], batch_size)
+            return _sample(lambda rows: model(x_adv[rows].clone()), y, [], batch_size)
 
         start = exact() if precision == "bf16" else robust
         for name in (n for n in suffixes.order if n not in done):
@@ -229,7 +235,9 @@ def mrc(
                 if precision == "bf16":
                     with torch.no_grad():
                         weight.copy_(worst)
-                    there = exact()
+                    # Rounding in the search must not put the maximum below its starting point.
+                    found = exact()
+                    there = start if found.mean < start.mean else found
             finally:
                 with torch.no_grad():
                     weight.copy_(origin)
@@ -241,14 +249,13 @@ def _criticality(
 ) -> Criticality:
     rise = (worst.losses - start.losses).double()
     value = float(rise.mean())
-    half = 1.96 * float(rise.std()) / math.sqrt(len(rise)) if len(rise) > 1 else math.inf
     norms = float(g_clean.norm() * g_robust.norm())
     cosine = float((g_clean * g_robust).sum()) / norms if norms else 0.0
     sine = math.sqrt(max(0.0, 1 - cosine**2))
     return Criticality(
         module=name,
         mrc=value,
-        interval=(value - half, value + half),
+        interval=mean_interval(value, float(rise.std()), len(rise)),
         robust_drop=float(start.correct.double().mean() - worst.correct.double().mean()),
         parameters=weight.numel(),
         clean_potential=float(g_clean.norm() * weight.norm()) * sine,

@@ -24,7 +24,12 @@ class Steps:
     def json(self, name: str) -> Any:
         """A kept JSON value, or None."""
         path = self._path(name, ".json")
-        return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else None
+        if not path or not path.is_file():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise _damaged(path) from None
 
     def keep_json(self, name: str, value: Any) -> None:
         """Keep a JSON value, whole."""
@@ -40,19 +45,28 @@ class Steps:
         try:
             return load_file(path)
         except SafetensorError:
-            raise ValueError(f"{path} is damaged: delete it, and it is computed again") from None
+            raise _damaged(path) from None
 
     def keep_tensors(self, name: str, tensors: dict[str, Tensor]) -> None:
         """Keep tensors, whole."""
         path = self._path(name, ".safetensors")
         if path:
             with written_whole(path) as part:
-                save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part)
+                # Copies: tied weights share memory, which safetensors refuses.
+                whole = {
+                    k: v.detach().cpu().clone(memory_format=torch.contiguous_format)
+                    for k, v in tensors.items()
+                }
+                save_file(whole, part)
 
     def _path(self, name: str, ending: str) -> Path | None:
         if self.folder is None:
             return None
         return self.folder / (re.sub(r"[^\w.=-]+", "_", name) + ending)
+
+
+def _damaged(path: Path) -> ValueError:
+    return ValueError(f"{path} is damaged: delete it, and it is computed again")
 
 
 def as_bytes(verdicts: Tensor) -> Tensor:

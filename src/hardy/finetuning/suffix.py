@@ -13,13 +13,15 @@ the dependent part changes in place (an in-place ReLU, `out += x`) are found by 
 version counters and handed out as copies.
 
 A cut is used only after its gradient for a few pictures has equalled the full network's,
-bit for bit; otherwise, or where the network cannot be traced, the full network is run and
-`note` is told so.
+bit for bit, and after the kept values have equalled those of these few but for rounding
+(kernels round by the size of the batch); otherwise, or where the network cannot be traced,
+the full network is run and `note` is told so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, fx, nn
@@ -30,6 +32,7 @@ LogitsOf = Callable[[slice | Tensor], Tensor]
 Values = dict[fx.Node, Tensor]
 
 PROBE = 8
+ROUNDING = {False: 1e-3, True: 0.02}  # of a value's norm, without and with autocast to bfloat16
 
 
 class Suffixes:
@@ -51,6 +54,8 @@ class Suffixes:
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.model, self.x, self.chunk, self.note = model, x, chunk, note
+        # Never all pictures: a value without rows of its own would pass for one that has.
+        self._few = slice(0, max(1, min(PROBE, len(x) - 1)))
         self._weights = {name: weight_of(model, name) for name in names}
         self._traced = self._trace() if enabled else None
         self._dependents = {n: self._dependent_nodes(w) for n, w in self._weights.items()}
@@ -59,61 +64,86 @@ class Suffixes:
         self._values: Values = {}
         self._probe: list[Tensor | None] = []
         if self._traced is not None:
-            self._probe = _gradients(lambda: model(x[:PROBE]), list(self._weights.values()))
+            self._probe = _gradients(lambda: self._full(self._few), list(self._weights.values()))
 
     def cut(self, name: str) -> LogitsOf:
         """A function from rows (a slice or indices) to the logits of those pictures, under
         whatever weight the module has when it is called."""
         if self._traced is None:
             return self._full
+        if not self._dependents[name]:
+            return self._fall_back(name, "the traced network does not use it")
         try:
-            logits_of = self._suffix(name)
+            if not self._advance(name):
+                return self._fall_back(name, "its inputs cannot be cached by picture")
+            return self._suffix(name)
         except Exception as error:  # a graph of arbitrary code: whatever fails, the model runs
             return self._fall_back(name, f"its suffix does not run alone ({type(error).__name__})")
-        if logits_of is None:
-            return self._fall_back(name, "its inputs cannot be cached by picture")
-        (gradient,) = _gradients(lambda: logits_of(slice(0, PROBE)), [self._weights[name]])
-        if not _same(gradient, self._probe[list(self._weights).index(name)]):
-            return self._fall_back(name, "its gradient from cached values differs")
-        return logits_of
 
-    def _suffix(self, name: str) -> LogitsOf | None:
+    def _suffix(self, name: str) -> LogitsOf:
         assert self._traced is not None
         boundary = self._boundaries[name]
-        if not self._dependents[name] or not self._advance(name):
-            return None
         graph = _subgraph(self._traced, boundary, self._dependents[name])
-        probe = [self._values[node][:PROBE].clone() for node in boundary]
+        few = self._values_of_few(boundary)
+        if not all(
+            _near(self._values[n][self._few], v) for n, v in zip(boundary, few, strict=True)
+        ):
+            return self._fall_back(name, "its inputs depend on the other pictures of a batch")
+        probe = [value.clone() for value in few]
         versions = [value._version for value in probe]
-        with torch.no_grad():
+        with _without_gradients():
             graph(*probe)
         in_place = [v._version != old for v, old in zip(probe, versions, strict=True)]
 
-        def logits_of(rows: slice | Tensor) -> Tensor:
-            values = (self._values[node][rows] for node in boundary)
+        def run(values: Iterable[Tensor]) -> Tensor:
             return graph(
                 *(v.clone() if copy else v for v, copy in zip(values, in_place, strict=True))
             )
 
-        return logits_of
+        (gradient,) = _gradients(lambda: run(few), [self._weights[name]])
+        if not _same(gradient, self._probe[list(self._weights).index(name)]):
+            return self._fall_back(name, "its gradient from cached values differs")
+        return lambda rows: run(self._values[node][rows] for node in boundary)
+
+    def _values_of_few(self, nodes: list[fx.Node]) -> list[Tensor]:
+        """Values for the few pictures of the probe, in one batch, as the full network has them."""
+        assert self._traced is not None
+        source = self._source()
+        values = {source: self.x[self._few].clone()}
+        targets = [node for node in nodes if node is not source]
+        if targets:
+            graph = _subgraph(self._traced, [source], _needed(targets, {source}), targets)
+            with _without_gradients():
+                found = graph(values[source].clone())
+            values |= dict(zip(targets, found, strict=True))
+        return [values[node] for node in nodes]
 
     def _full(self, rows: slice | Tensor) -> Tensor:
-        return self.model(self.x[rows])
+        # A copy: rows of a slice are x itself, and a network may work on its input in place.
+        return self.model(self.x[rows].clone())
 
     def _fall_back(self, name: str, why: str) -> LogitsOf:
         self.note(f"{name}: {why}, so the full network was run for it.")
         return self._full
 
     def _trace(self) -> fx.GraphModule | None:
+        before = set(vars(self.model))
         try:
-            traced = fx.symbolic_trace(self.model)
+            return fx.symbolic_trace(self.model)
         except Exception as error:  # a tracer meets arbitrary code: any failure means the same
             self.note(
                 "The network cannot be traced, so it was run in full for every module "
                 f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})."
             )
             return None
-        return traced
+        finally:
+            # The tracer leaves the constants that it met on the network: traced has its own.
+            for name in set(vars(self.model)) - before:
+                delattr(self.model, name)
+
+    def _source(self) -> fx.Node:
+        assert self._traced is not None
+        return next(node for node in self._traced.graph.nodes if node.op == "placeholder")
 
     def _dependent_nodes(self, weight: Tensor) -> list[fx.Node]:
         """The nodes whose value depends on a weight, in order; tied and repeatedly called
@@ -127,12 +157,13 @@ class Suffixes:
         return list(dependent)
 
     def _holds(self, node: fx.Node, weight: Tensor) -> bool:
+        assert self._traced is not None
         if node.op == "call_module":
-            module = self.model.get_submodule(str(node.target))
+            module = self._traced.get_submodule(str(node.target))
             return any(parameter is weight for parameter in module.parameters())
         if node.op == "get_attr":
             owner, _, attribute = str(node.target).rpartition(".")
-            return getattr(self.model.get_submodule(owner), attribute) is weight
+            return getattr(self._traced.get_submodule(owner), attribute) is weight
         return False
 
     def _execution_order(self) -> list[str]:
@@ -149,7 +180,7 @@ class Suffixes:
         """Bring the kept values to the cut of a module; False where one has no rows."""
         assert self._traced is not None
         boundary = self._boundaries[name]
-        source = next(node for node in self._traced.graph.nodes if node.op == "placeholder")
+        source = self._source()
         self._values[source] = self.x
         later = self.order[self.order.index(name) :]
         keep = {node for n in later for node in self._boundaries[n]} | {source}
@@ -161,7 +192,7 @@ class Suffixes:
             inputs = [n for n in self._values if any(n in b.all_input_nodes for b in between)]
             graph = _subgraph(self._traced, inputs, between, outputs)
             parts: list[tuple[Tensor, ...]] = []
-            with torch.no_grad():
+            with _without_gradients():
                 for start in range(0, len(self.x), self.chunk):
                     rows = slice(start, start + self.chunk)
                     # Copies: what lies between two cuts may work in place too.
@@ -237,6 +268,27 @@ def _gradients(logits: Callable[[], Tensor], weights: list[nn.Parameter]) -> lis
         out = logits()
         loss = cross_entropy(out, torch.zeros(len(out), dtype=torch.long, device=out.device)).sum()
         return list(torch.autograd.grad(loss, weights, allow_unused=True))
+
+
+@contextmanager
+def _without_gradients() -> Iterator[None]:
+    """No gradients, and attention as it is computed with them: the fast path that it takes
+    otherwise rounds differently."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _near(kept: Tensor, fresh: Tensor) -> bool:
+    """Whether two values are equal but for rounding."""
+    if kept.shape != fresh.shape:
+        return False
+    rounding = ROUNDING[torch.is_autocast_enabled(fresh.device.type)]
+    return bool((kept.float() - fresh.float()).norm() <= rounding * fresh.float().norm())
 
 
 def _same(a: Tensor | None, b: Tensor | None) -> bool:
