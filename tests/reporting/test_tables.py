@@ -55,6 +55,8 @@ def test_an_attack_is_worded_from_what_is_known() -> None:
     full = {"attack": "autoattack", "norm": "linf", "eps": 4 / 255, "steps": 100, "restarts": 1}
     assert attack(full) == "autoattack, Linf 4/255, 100 steps"
     assert attack({}) == ""
+    pgd = {"attack": "PGD", "norm": "l2", "eps": 0.5, "steps": 10, "restarts": 3}
+    assert attack(pgd) == "PGD-10, L2 0.5, worst of 3"
 
 
 def test_before_and_after(rift: Results) -> None:
@@ -168,3 +170,13 @@ def test_the_headline_fits_the_verb(run: Callable[..., Results]) -> None:
     modules = headline(run("mrc", of_modules(["conv1", "linear"])))
     assert modules.startswith("Of 2 modules, conv1 (MRC ")
     assert "pgd_at keeps epoch 17: " in headline(run("train", of_training(["pgd_at"])))
+
+
+def test_a_comparison_of_two_nets_is_not_a_result_of_rift(run: Callable[..., Results]) -> None:
+    nets = [accuracy("clean", 0.8, name, split="test") for name in ("first", "second")]
+    difference = Measurement(
+        "clean accuracy gain", 0.01, "test", 100, "second − first", interval=(-0.01, 0.03)
+    )
+    results = run("evaluate", [*nets, difference])
+    assert "RiFT" not in headline(results)
+    assert table(results)[-1][0] == "second − first, points"

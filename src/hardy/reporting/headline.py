@@ -8,13 +8,14 @@ from hardy.reporting.wording import attack, count, interval_of, number, plain
 
 def headline(results: Results) -> str:
     """The outcome in words; where an interval forbids a claim, the sentence says so."""
-    gain = next(results.select("clean accuracy gain"), None)
+    gain = next(results.select("clean accuracy gain", subject="result"), None)
     finals = [m for m in results.measurements if not {"alpha", "epoch"} & m.setting.keys()]
     clean = [m for m in finals if m.quantity == "clean accuracy"]
     robust = [m for m in finals if m.quantity == "robust accuracy"]
     critical = list(results.select("mrc"))
     if gain is not None:
-        return _of_gain(results, gain, next(results.select("robust accuracy gain"), None))
+        robust_gain = next(results.select("robust accuracy gain", subject="result"), None)
+        return _of_gain(results, gain, robust_gain)
     if critical and (results.verb == "mrc" or not clean + robust):
         return _of_modules(results, critical)
     if clean or robust:

@@ -49,8 +49,10 @@ def table(results: Results) -> Rows:
             here = [m for m in own if (m.subject, m.split) == (subject, split)]
             cells = [" / ".join(value_of(m) for m in here if _column(m) == c) for c in heads]
             n = " / ".join(dict.fromkeys(count(m.n) for m in here))
+            # A comparison of two nets names both; RiFT's result is compared with its start.
+            shown = "{}, points" if own is gains and " − " in subject else name
             rows.append(
-                [name.format(subject or results.verb), split, n, *(c or "–" for c in cells)]
+                [shown.format(subject or results.verb), split, n, *(c or "–" for c in cells)]
             )
     return rows
 

@@ -71,9 +71,10 @@ def radius(norm: Scalar, eps: Scalar) -> str:
 def attack(setting: Mapping[str, Scalar]) -> str:
     """What a robust accuracy was measured against: 'PGD-10, Linf 8/255, worst of 3'."""
     name, steps = setting.get("attack"), setting.get("steps")
-    parts = [f"{name}-{steps}" if name and steps else str(name or "")]
+    counted = name == "PGD" and steps
+    parts = [f"PGD-{steps}" if counted else str(name or "")]
     parts += [radius(setting.get("norm"), setting.get("eps"))]
-    if steps and not name:
+    if steps and not counted:
         parts += [f"{steps} steps"]
     restarts = setting.get("restarts")
     if isinstance(restarts, int) and restarts > 1:
