@@ -5,7 +5,13 @@ Exit codes: 0 done, 2 the user's mistake (one line on standard error), 130 inter
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import importlib
+import io
+import itertools
+import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -47,10 +53,14 @@ def run(argv: Sequence[str]) -> int:
         _show(importlib.import_module(f"hardy.verbs.{_verb_of(chosen)}").run(chosen))
     except ValueError as error:
         return _mistake(str(error))
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         return _mistake(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command with --resume goes on from there\n")
+        on = "; the same flags with --resume and its --out go on from there"
+        sys.stderr.write(f"interrupted{'' if {*argv[:1]} & {'demo', 'report'} else on}\n")
         return 130
     return 0
 
@@ -85,23 +95,52 @@ def _verb_of(chosen: Any) -> str:
 
 def _parse(arguments: list[str], recipe: str | None) -> Any:
     """The configuration that the arguments spell."""
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in VERBS:
+        near = difflib.get_close_matches(arguments[0], VERBS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"no verb {arguments[0]!r}: there are {', '.join(VERBS)}{hint}")
     kinds = []
     for verb, kind in VERBS.items():
         default: dict[str, Any] = {}
         if recipe is not None and arguments[:1] == [verb]:
             default["default"] = recipes.recipe(recipe, kind)
         summary = (kind.__doc__ or "").strip()
+        named = [name for name, make in recipes.RECIPES.items() if isinstance(make(), kind)]
+        if named and arguments[:1] == [verb]:
+            summary += f" --recipe NAME takes a published setting: {', '.join(named)}."
         kinds.append(Annotated[kind, tyro.conf.subcommand(verb, description=summary, **default)])
     union: Any = kinds[0]
     for kind in kinds[1:]:
         union = union | kind
-    return tyro.cli(
-        union,
-        args=arguments or ["--help"],
-        prog="hardy",
-        description=DESCRIPTION,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
-    )
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            return tyro.cli(
+                union,
+                args=arguments or ["--help"],
+                prog="hardy",
+                description=DESCRIPTION,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        verb = f" {arguments[0]}" if arguments[0] in VERBS else ""
+        raise ValueError(f"{_first_sentence(box.getvalue())} (see hardy{verb} --help)") from None
+
+
+def _first_sentence(box: str) -> str:
+    """What the box says that the parser draws around a mistake, less its title and advice."""
+    plain = re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯]", "", box)
+    _title, *lines = [line.strip() for line in plain.strip().splitlines()] or [""]
+    inside = itertools.dropwhile(_is_rule, lines)
+    said = " ".join(itertools.takewhile(lambda line: not _is_rule(line), inside)).rstrip(".")
+    near = re.search(r"Perhaps you meant:.*?(--[\w-]+)", plain, re.DOTALL)
+    return f"{said}; did you mean {near[1]}?" if near else said
+
+
+def _is_rule(line: str) -> bool:
+    return not line.strip("─- ")
 
 
 def _without_recipe(arguments: list[str]) -> tuple[list[str], str | None]:
@@ -109,8 +148,8 @@ def _without_recipe(arguments: list[str]) -> tuple[list[str], str | None]:
     for i, argument in enumerate(arguments):
         flag, equals, value = argument.partition("=")
         if flag == "--recipe":
-            if not equals and i + 1 == len(arguments):
+            name = value if equals else "".join(arguments[i + 1 : i + 2])
+            if not name:
                 raise ValueError(f"--recipe needs a name: {', '.join(recipes.RECIPES)}")
-            end = i + (1 if equals else 2)
-            return arguments[:i] + arguments[end:], value if equals else arguments[i + 1]
+            return arguments[:i] + arguments[i + (1 if equals else 2) :], name
     return arguments, None

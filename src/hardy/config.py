@@ -6,9 +6,10 @@ Nothing here imports torch, so `hardy --help` is instant.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional
 from tyro.constructors import PrimitiveConstructorSpec
@@ -22,9 +23,38 @@ if TYPE_CHECKING:
 
     Model = str | nn.Module
     Data = str | DataSet
-else:  # on the command line both are names
+    File = Path | str
+else:  # on the command line all are text
     Model = str
     Data = str
+    File = Path
+
+
+def _read_by(parse: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec[Any]:
+    """A flag that `parse` reads; 'unset', as the help shows it, is None."""
+
+    def read(words: list[str]) -> Any:
+        return None if words[0] == "unset" else parse(words[0])
+
+    def shown(value: Any) -> list[str]:
+        if value is None:
+            return ["unset"]
+        return [as_fraction(value) if isinstance(value, float) else str(value)]
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=read,
+        is_instance=lambda _: True,
+        str_from_instance=shown,
+    )
+
+
+def _count(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no whole number") from None
 
 
 Pixels = Annotated[
@@ -32,11 +62,16 @@ Pixels = Annotated[
     PrimitiveConstructorSpec(
         nargs=1,
         metavar="8/255",
-        instance_from_str=lambda args: pixels(args[0]),
+        instance_from_str=lambda words: pixels(words[0]),
         is_instance=lambda value: isinstance(value, float | int),
         str_from_instance=lambda value: [as_fraction(value)],
     ),
 ]
+MaybePixels = Annotated[float | None, _read_by(pixels, "8/255")]
+MaybeFile = Annotated[File | None, _read_by(Path, "PATH")]
+MaybeCount = Annotated[int | None, _read_by(_count, "N")]
+MaybeName = Annotated[str | None, _read_by(str, "NAME")]
+MaybeModel = Annotated[Model | None, _read_by(str, "NAME")]
 Norm = Literal["linf", "l2"]
 Precision = Literal["fp32", "bf16"]
 
@@ -45,18 +80,18 @@ Precision = Literal["fp32", "bf16"]
 class Run:
     """Where a run goes and what it runs on."""
 
-    out: Path | None = None
+    out: MaybeFile = None
     """Run folder; unset: the next free one in runs/."""
     resume: bool = False
     """Go on with the run in --out after a stop."""
     seed: int = 0
-    """Seed of everything random."""
+    """Seed of everything random: the same seed gives the same run."""
     device: str = "auto"
-    """cpu, cuda, cuda:1 …; auto takes a GPU if there is one."""
+    """Where to compute: cpu, cuda, cuda:1 …; auto takes a GPU if there is one."""
     precision: Precision = "fp32"
-    """bf16 runs attacks and training in bfloat16; reported numbers stay fp32."""
+    """bf16 attacks and trains in bfloat16, faster on GPUs; reported numbers stay fp32."""
     batch_size: int = 128
-    """Pictures in a step."""
+    """Pictures in one training step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +100,14 @@ class OnData:
 
     data: Data = "cifar10"
     """digits, mnist, cifar10, cifar100, tiny-imagenet or folder:PATH (directory, tar, zip)."""
-    data_root: Path | None = None
-    """Where the published files lie; unset: $HARDY_DATA or ./data, downloaded if missing."""
+    data_root: MaybeFile = None
+    """Folder of the published files; unset: $HARDY_DATA or ./data, downloaded if missing."""
     val_fraction: float = 0.1
-    """Share of train that is held out to choose on."""
-    image_size: int | None = None
-    """Resize the pictures of a folder to this many pixels."""
-    limit: int | None = None
-    """At most this many pictures of train (or of the split that is evaluated)."""
+    """Share of train that is held out to choose the best epoch, module and α on."""
+    image_size: MaybeCount = None
+    """Resize the pictures of a folder to this height and width; unset: as they are."""
+    limit: MaybeCount = None
+    """At most this many pictures of train, or of test in evaluate; unset: all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,37 +115,37 @@ class Attacked:
     """What the attacker may do. Radii are in pixels of the range 0 to 1."""
 
     norm: Norm = "linf"
-    """Norm of the ball around each picture."""
+    """Norm in which the attacker's change of a picture is measured."""
     eps: Pixels = 8 / 255
-    """Radius of the ball."""
+    """Largest change that the attacker may make, a fraction or a decimal."""
     steps: int = 10
-    """PGD steps."""
-    step_size: Pixels | None = None
-    """Length of a step; unset: 2.5 eps / steps."""
+    """Gradient steps of the attack (PGD)."""
+    step_size: MaybePixels = None
+    """Length of a step of the attack; unset: 2.5 eps / steps."""
     restarts: int = 3
-    """Random starts of the final attack; an example must withstand all of them."""
+    """Random starts of the final attack; a picture must withstand all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FromCheckpoint:
     """Which network."""
 
-    checkpoint: Path | None = None
+    checkpoint: MaybeFile = None
     """A run folder, our own best.safetensors, or a file from elsewhere (.pt, .pth, …)."""
-    model: Model | None = None
+    model: MaybeModel = None
     """Architecture of a file from elsewhere: a name, or an import path pkg.module:function."""
-    normalize: str | None = None
+    normalize: MaybeName = None
     """Its input normalisation: cifar10, imagenet, none, or m,m,m/s,s,s; unset: as the file says."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(FromCheckpoint, Attacked, OnData, Run):
+class Train(Run, Attacked, OnData, FromCheckpoint):
     """Train a classifier with any method, from scratch or from a checkpoint."""
 
     method: str = "pgd_at"
-    """standard, pgd_at, or a Python file of your own."""
+    """Training method: standard, pgd_at, or a Python file of your own (./mine.py)."""
     method_options: tuple[str, ...] = ()
-    """The method's settings, as key=value."""
+    """The method's own settings, as key=value, several with spaces."""
     epochs: int = 110
     """Passes over train."""
     lr: float = 0.1
@@ -118,23 +153,23 @@ class Train(FromCheckpoint, Attacked, OnData, Run):
     momentum: float = 0.9
     """Momentum of SGD."""
     nesterov: bool = False
-    """Nesterov's momentum."""
+    """Use Nesterov's momentum."""
     weight_decay: float = 5e-4
     """Weight decay of SGD."""
     schedule: Literal["constant", "multistep", "cosine", "onecycle"] = "multistep"
-    """Course of the learning rate."""
+    """How the learning rate changes over the run."""
     milestones: tuple[int, ...] = (100, 105)
-    """Epochs from which multistep takes a tenth of it."""
+    """Epochs from which --schedule multistep takes a tenth of the learning rate."""
     augment: bool = True
     """Random crops and flips fit for the data."""
-    val_pictures: int | None = 1000
-    """At most this many validation pictures after each epoch."""
-    test_limit: int | None = None
-    """At most this many test pictures at the end."""
+    val_pictures: MaybeCount = 1000
+    """At most this many validation pictures after each epoch; unset: all."""
+    test_limit: MaybeCount = None
+    """At most this many test pictures at the end; unset: all."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Criticality(FromCheckpoint, Attacked, OnData, Run):
+class Criticality(Run, Attacked, OnData, FromCheckpoint):
     """What measuring criticality needs."""
 
     mrc_pictures: int = 1024
@@ -143,7 +178,7 @@ class Criticality(FromCheckpoint, Attacked, OnData, Run):
     """Split they are drawn from (the authors' code takes test for CIFAR)."""
     mrc_ascent: Literal["full", "official"] = "full"
     """Full-sample normalised ascent, or SGD over minibatches as in the authors' code."""
-    mrc_step_size: Pixels | None = None
+    mrc_step_size: MaybePixels = None
     """Step of the attack that makes the adversarial pictures; unset: as --step-size."""
     radius: float = 0.1
     """Radius of the ball around a module's weight, relative to its norm."""
@@ -159,12 +194,12 @@ class Rift(Criticality):
     """Give a robust classifier more clean accuracy at the same robustness (RiFT)."""
 
     modules: str = "search"
-    """search tries modules one by one (--choose, --k); least or most tunes the k least or
-    most critical ones together; last, all, or names with commas."""
+    """search: one by one, by --choose and --k; least or most: the k least or most critical
+    together; last; all; or names with commas between them."""
     choose: Literal["mrc", "potential", "both"] = "mrc"
     """Search the k least critical modules, the k of highest clean potential, or both."""
     k: int = 1
-    """How many modules."""
+    """How many modules to try, or to tune together."""
     lr: tuple[float, ...] = (1e-3,)
     """Learning rates to try."""
     epochs: int = 10
@@ -175,6 +210,8 @@ class Rift(Criticality):
     """Weight decay of SGD."""
     milestones: tuple[int, ...] = (5,)
     """Epochs from which the learning rate is a tenth."""
+    augment: bool = True
+    """Random crops and flips fit for the data, while fine-tuning."""
     batchnorm: tuple[Literal["frozen", "reestimated"], ...] = ("frozen",)
     """BatchNorm's statistics while fine-tuning; several are tried in turn."""
     bn_only: bool = True
@@ -186,37 +223,37 @@ class Rift(Criticality):
     tolerance: float = 0.001
     """Fall of robust accuracy that is allowed, as a fraction; at least one picture is."""
     choose_on: Literal["auto", "val", "half", "test"] = "auto"
-    """Where to choose: val for our own checkpoints, half of test for those from elsewhere,
-    which have seen val. The authors' code chooses on test."""
-    choose_pictures: int | None = 2000
-    """At most this many pictures to choose on."""
-    test_limit: int | None = None
-    """At most this many pictures of the reported split."""
+    """Pictures to choose on; auto: val for our own checkpoints, half of test for others,
+    which have seen val; the authors' code takes test."""
+    choose_pictures: MaybeCount = 2000
+    """At most this many pictures to choose on; unset: all."""
+    test_limit: MaybeCount = None
+    """At most this many pictures of the reported split; unset: all."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(FromCheckpoint, Attacked, OnData, Run):
+class Evaluate(Run, Attacked, OnData, FromCheckpoint):
     """Measure clean and robust accuracy of one or several classifiers on the test split."""
 
-    checkpoints: Positional[tuple[Path, ...]] = ()
-    """Our own checkpoints or run folders, compared on the same pictures."""
+    checkpoints: Positional[tuple[File, ...]] = ()
+    """Run folders or checkpoints of hardy, compared on the same pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
     """See it all on the embedded digits: adversarial training, RiFT, the page."""
 
-    out: Path = Path("runs/demo")
+    out: File = Path("runs/demo")
     """Run folder, made anew."""
     seed: int = 0
-    """Seed of everything random."""
+    """Seed of everything random: the same seed gives the same run."""
     device: str = "auto"
-    """cpu, cuda …; auto takes a GPU if there is one."""
+    """Where to compute: cpu, cuda …; auto takes a GPU if there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """Draw the page of a finished run again from its results."""
 
-    folder: Positional[Path] = field()
-    """The run folder."""
+    folder: Positional[File] = field()
+    """The run folder, with its results.json."""

@@ -21,19 +21,20 @@ EPS = 0.2
 def run(asked: config.Demo) -> Results:
     """Standard training, adversarial training, RiFT; one page with all of it."""
     device_of(asked.device)
-    _clear(asked.out)
+    out = Path(asked.out)
+    _clear(out)
     folder = RunFolder("demo", asked)
-    common = {"data": "digits", "val_fraction": 0.2, "eps": EPS}
+    common = {"data": "digits", "val_fraction": 0.3, "eps": EPS}
     common |= {"seed": asked.seed, "device": asked.device}
     robust = config.Train(
         **common,
-        out=asked.out / "pgd_at",
+        out=out / "pgd_at",
         model="small_resnet",
-        epochs=40,
+        epochs=20,
         schedule="onecycle",
     )
     say("1/3 training without an attacker in mind, to see what robustness will cost")
-    plain = train.run(replace(robust, method="standard", out=asked.out / "standard"))
+    plain = train.run(replace(robust, method="standard", out=out / "standard"))
     say("2/3 adversarial training")
     hardened = train.run(robust)
     say("3/3 RiFT")
@@ -41,9 +42,9 @@ def run(asked: config.Demo) -> Results:
         config.Rift(
             **common,
             checkpoint=robust.out,
-            out=asked.out / "rift",
+            out=out / "rift",
             choose="both",
-            k=3,
+            k=2,
             lr=(0.003, 0.01, 0.03),
         )
     )
@@ -62,10 +63,10 @@ def run(asked: config.Demo) -> Results:
     ]
     for artifact in better.artifacts:
         if artifact.kind != "figure":
-            results.add_artifact(asked.out / "rift" / artifact.path, artifact.kind)
+            results.add_artifact(out / "rift" / artifact.path, artifact.kind)
     results.write()
-    write_report(asked.out)
-    return read(asked.out)
+    write_report(out)
+    return read(out)
 
 
 demo = keywords(config.Demo, run)

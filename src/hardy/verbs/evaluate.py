@@ -14,6 +14,7 @@ from hardy.reporting.page import write_report
 from hardy.verbs.folder import RunFolder
 from hardy.verbs.inputs import (
     DATA_SEED,
+    check,
     checkpoint_of,
     data_of,
     device_of,
@@ -24,6 +25,7 @@ from hardy.verbs.inputs import (
 
 def run(asked: config.Evaluate) -> Results:
     """Evaluate as asked; the results, with the run folder in `.folder`."""
+    check(asked)
     device = device_of(asked.device)
     protocol = protocol_of(asked)
     data = data_of(asked)
@@ -67,7 +69,8 @@ def _asked_for(asked: config.Evaluate) -> list[Path | None]:
         raise ValueError("give checkpoints by position or one by --checkpoint, not both")
     if not asked.checkpoints and not asked.checkpoint and asked.model is None:
         raise ValueError("nothing to evaluate: give run folders or checkpoints")
-    return list(asked.checkpoints) or [asked.checkpoint]
+    found = asked.checkpoints or (asked.checkpoint,)
+    return [None if path is None else Path(path) for path in found]
 
 
 def _label(path: Path | None, taken: dict[str, Checkpoint]) -> str:

@@ -13,12 +13,14 @@ from typing import Any
 import torch
 
 import hardy
+from hardy.console import say
 from hardy.evaluation.results import Results
 from hardy.files import write_json, write_text
 from hardy.finetuning.steps import Steps
 
 CONFIG = "config.json"
 LOG = "log.jsonl"
+NOT_ASKED = {"out", "environment", "command"}  # in config.json beside what was asked for
 
 
 class RunFolder:
@@ -38,19 +40,29 @@ class RunFolder:
         if resume:
             if out is None:
                 raise ValueError("--resume needs --out: the folder of the run to go on with")
-            if known is not None:
-                _must_equal(known, asked, self.path)
-        elif known is not None or _occupied(self.path):
+            if known is None:
+                raise ValueError(
+                    f"there is no run in {self.path} to go on with: leave --resume out to start one"
+                )
+            _must_equal(known, asked, self.path)
+            return
+        if known is not None or _occupied(self.path):
             raise ValueError(
                 f"{self.path} is not empty: pass --resume to go on with the run in it, or "
                 "another --out"
             )
-        self.asked = asked
+        if out is None:
+            say(f"run folder: {self.path}")
         command = ["hardy", *sys.argv[1:]] if Path(sys.argv[0]).name == "hardy" else None
         content = {**asked, "out": str(self.path), "environment": _environment()}
         if command:
             content["command"] = shlex.join(command)
-        write_json(self.path / CONFIG, content)
+        try:
+            write_json(self.path / CONFIG, content)
+        except OSError as error:
+            raise ValueError(
+                f"--out {self.path} cannot be written ({error.strerror}): give another folder"
+            ) from None
 
     def steps(self) -> Steps:
         """The finished steps of this run."""
@@ -115,11 +127,15 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _must_equal(known: dict[str, Any], asked: dict[str, Any], folder: Path) -> None:
+    if asked.keys() != known.keys() - NOT_ASKED:
+        raise ValueError(
+            f"the run in {folder} is of another verb or version of hardy: give another --out"
+        )
     for name, value in asked.items():
-        if known.get(name) != value:
+        if known[name] != value:
             flag = "--" + name.replace("_", "-")
             raise ValueError(
-                f"the run in {folder} was started with {flag} {known.get(name)}, not {value}: "
+                f"the run in {folder} was started with {flag} {known[name]}, not {value}: "
                 "give the same, or another --out"
             )
 

@@ -5,9 +5,14 @@ Everything that can be wrong with the arguments is found here, before a file is 
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import math
+import typing
 from collections.abc import Callable
 from dataclasses import replace
-from typing import ParamSpec, TypeVar
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import torch
 from torch import nn
@@ -16,10 +21,11 @@ from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 from hardy import config
 from hardy.attacks.pgd import PGD
 from hardy.data.load import load_data
-from hardy.data.splits import DataSet
+from hardy.data.splits import DataSet, limited
 from hardy.evaluation.robustness import Protocol
 from hardy.models.architecture import Architecture
 from hardy.models.load import Checkpoint, read_checkpoint
+from hardy.modes import evaluating
 from hardy.threat import threat_of
 
 P = ParamSpec("P")
@@ -29,19 +35,76 @@ R = TypeVar("R")
 # The validation split must be the same in every run, whatever its seed.
 DATA_SEED = 0
 
+# What a number may be, the same in every verb that has it.
+_AT_LEAST = {
+    "batch_size": 1,
+    "choose_pictures": 1,
+    "epochs": 1,
+    "image_size": 1,
+    "k": 1,
+    "limit": 1,
+    "milestones": 0,
+    "momentum": 0,
+    "mrc_pictures": 0,
+    "restarts": 1,
+    "steps": 1,
+    "test_limit": 1,
+    "tolerance": 0,
+    "val_pictures": 1,
+    "weight_decay": 0,
+}
+_POSITIVE = {  # with a usual value
+    "eps": "8/255",
+    "lr": "0.01",
+    "mrc_step_size": "2/255",
+    "radius": "0.1",
+    "step_size": "2/255",
+}
+
 
 def keywords(kind: Callable[P, C], run: Callable[[C], R]) -> Callable[P, R]:
     """`run`, which takes a configuration, as a function of that configuration's fields."""
 
+    name = kind.__name__.lower()
+
     def verb(*args: P.args, **kwargs: P.kwargs) -> R:
+        if args:
+            raise TypeError(f"hardy.{name}() takes keywords only: hardy.{name}(out=…, …)")
         try:
             asked = kind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(str(error).replace("__init__()", "")) from None
+            said = str(error).replace(f"{kind.__name__}.__init__()", f"hardy.{name}()")
+            raise TypeError(said) from None
         return run(asked)
 
+    verb.__name__ = verb.__qualname__ = name
     verb.__doc__ = kind.__doc__
+    vars(verb)["__signature__"] = inspect.signature(kind)
     return verb
+
+
+def check(asked: Any) -> None:
+    """Raises ValueError for a number out of range or a word that is no choice, naming the
+    flag. What only one verb asks for is checked there."""
+    for name, hint in typing.get_type_hints(type(asked)).items():
+        flag = "--" + name.replace("_", "-")
+        value = getattr(asked, name)
+        for one in value if isinstance(value, tuple | list) else (value,):
+            if one is None:
+                continue
+            if name in _AT_LEAST and not _AT_LEAST[name] <= one < math.inf:
+                raise ValueError(f"{flag} must be at least {_AT_LEAST[name]}, not {one}")
+            if name in _POSITIVE and not 0 < one < math.inf:
+                raise ValueError(f"{flag} must be positive, such as {_POSITIVE[name]}, not {one:g}")
+            if (choices := _choices(hint)) and one not in choices:
+                raise ValueError(f"{flag} must be one of {', '.join(choices)}, not {one!r}")
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    """The words that a type allows; none where it is not a choice."""
+    if typing.get_origin(hint) is tuple:
+        hint = typing.get_args(hint)[0]
+    return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
 
 
 def device_of(name: str) -> torch.device:
@@ -62,7 +125,7 @@ def device_of(name: str) -> torch.device:
 def data_of(asked: config.OnData, limit_train: int | None = None) -> DataSet:
     """The data set, on the CPU."""
     if not isinstance(asked.data, str):
-        return asked.data
+        return _from_python(asked.data, limit_train)
     return load_data(
         asked.data,
         asked.data_root,
@@ -71,6 +134,17 @@ def data_of(asked: config.OnData, limit_train: int | None = None) -> DataSet:
         limit_train=limit_train,
         image_size=asked.image_size,
     )
+
+
+def _from_python(data: DataSet, limit_train: int | None) -> DataSet:
+    """A data set that was handed in; its pictures say which it is where it does not itself."""
+    digest = hashlib.sha256()
+    for split in (data.train, data.val, data.test):
+        for part in (split.images, split.labels):
+            digest.update(part.cpu().contiguous().numpy().data)
+    known = {"content_hash": digest.hexdigest()[:16], "val_fraction": "its own"}
+    train = limited(data.train, limit_train, DATA_SEED)
+    return replace(data, train=train, provenance={**known, **data.provenance})
 
 
 def attack_of(asked: config.Attacked) -> PGD:
@@ -98,11 +172,12 @@ def checkpoint_of(asked: config.FromCheckpoint, data: DataSet, device: torch.dev
             raise ValueError("--checkpoint is missing: give a run folder or a file of weights")
     else:
         found = read_checkpoint(
-            asked.checkpoint,
+            Path(asked.checkpoint),
             model=asked.model,
             normalize=asked.normalize,
         )
     must_fit(found, data)
+    must_run(found.model, found.architecture.model, data)
     return replace(found, model=placed(found.model, device))
 
 
@@ -124,6 +199,24 @@ def must_fit(found: Checkpoint, data: DataSet) -> None:
         raise ValueError(
             f"the network was trained with class {odd[0]!r} where {data.name} has {odd[1]!r}: "
             "the order of the classes must be the same"
+        )
+
+
+def must_run(model: nn.Module, name: str, data: DataSet) -> None:
+    """Raises ValueError where a network on the CPU cannot take one picture of the data."""
+    size = f"{data.image_size}×{data.image_size}"
+    try:
+        with torch.no_grad(), evaluating(model):
+            logits = model(data.train.pixels(slice(0, 1)).cpu())
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise ValueError(
+            f"{name} does not take the {size} pictures of {data.name} ({error}): give another "
+            "--model, or data of the size it is made for"
+        ) from error
+    if logits.shape != (1, data.num_classes):
+        raise ValueError(
+            f"{name} gives {tuple(logits.shape)} for one picture of {data.name}: it must give "
+            f"logits of shape (1, {data.num_classes})"
         )
 
 

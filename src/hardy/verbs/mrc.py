@@ -19,6 +19,7 @@ from hardy.verbs.folder import RunFolder
 from hardy.verbs.inputs import (
     DATA_SEED,
     attack_of,
+    check,
     checkpoint_of,
     data_of,
     device_of,
@@ -28,9 +29,10 @@ from hardy.verbs.inputs import (
 
 def run(asked: config.Mrc) -> Results:
     """Measure as asked; the results, with the run folder in `.folder`."""
+    check(asked)
     device = device_of(asked.device)
     attack_of(asked)
-    data = data_of(asked)
+    data = data_of(asked, asked.limit)
     net = checkpoint_of(asked, data, device)
     folder = RunFolder("mrc", asked)
     results = folder.results()
@@ -97,8 +99,6 @@ def measure(
 
 
 def _sample(asked: config.Criticality, data: DataSet) -> Split:
-    if asked.mrc_pictures < 0:
-        raise ValueError(f"--mrc-pictures must be 0 (all) or more, not {asked.mrc_pictures}")
     split = data.train if asked.mrc_split == "train" else data.test
     return limited(split, asked.mrc_pictures or None, DATA_SEED)
 

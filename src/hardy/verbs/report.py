@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hardy import config
 from hardy.evaluation.results import Results, read
 from hardy.reporting.page import write_report
@@ -10,8 +12,9 @@ from hardy.verbs.inputs import keywords
 
 def run(asked: config.Report) -> Results:
     """Draw report.html and the figures again; the results they were drawn from."""
-    write_report(asked.folder)
-    return read(asked.folder)
+    folder = Path(asked.folder)
+    write_report(folder)
+    return read(folder)
 
 
 report = keywords(config.Report, run)

@@ -27,6 +27,7 @@ from hardy.reporting.page import write_report
 from hardy.verbs.folder import RunFolder
 from hardy.verbs.inputs import (
     DATA_SEED,
+    check,
     checkpoint_of,
     data_of,
     device_of,
@@ -38,10 +39,12 @@ from hardy.verbs.train import origin
 from hardy.weights import interpolate
 
 SHOWN = 8
+WORDS = ("search", "least", "most", "last", "all")
 
 
 def run(asked: config.Rift) -> Results:
     """RiFT as asked; the results, with the better network in `.folder`."""
+    check(asked)
     device = device_of(asked.device)
     protocol = protocol_of(asked)
     _check(asked)
@@ -98,21 +101,17 @@ rift = keywords(config.Rift, run)
 
 
 def _check(asked: config.Rift) -> None:
-    if asked.k < 1:
-        raise ValueError(f"--k must be at least 1, not {asked.k}")
-    if not asked.lr or min(asked.lr) <= 0:
-        raise ValueError(f"--lr needs positive learning rates, not {asked.lr}")
-    if asked.epochs < 1:
-        raise ValueError(f"--epochs must be at least 1, not {asked.epochs}")
+    if not asked.lr or not asked.batchnorm:
+        raise ValueError("--lr and --batchnorm need at least one value each")
     if not asked.alphas or not all(0 < alpha <= 1 for alpha in asked.alphas):
         raise ValueError("--alphas must lie in (0, 1]; 0, the start, is always measured")
-    if asked.tolerance < 0:
-        raise ValueError(f"--tolerance must not be negative, not {asked.tolerance:g}")
 
 
 def _must_exist(modules: str, model: nn.Module) -> None:
     """Raises ValueError for a module name that the network does not have, with the nearest."""
     known = candidates(model)
+    if modules not in WORDS and not _named(modules):
+        raise ValueError(f"--modules must be one of {', '.join(WORDS)}, or names with commas")
     for name in _named(modules):
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known[:3]
@@ -124,7 +123,7 @@ def _must_exist(modules: str, model: nn.Module) -> None:
 
 def _named(modules: str) -> list[str]:
     """The names out of --modules; none where it is one of the words."""
-    if modules in ("search", "least", "most", "last", "all"):
+    if modules in WORDS:
         return []
     return [name.strip() for name in modules.split(",") if name.strip()]
 
@@ -224,7 +223,7 @@ def _search(
             net.model,
             candidate,
             data.train,
-            default_augment(data),
+            default_augment(data) if asked.augment else None,
             settings,
             asked.alphas,
             choosing,

@@ -20,14 +20,15 @@ from hardy.models.architecture import Architecture
 from hardy.models.load import BEST, read_checkpoint, save
 from hardy.reporting.page import write_report
 from hardy.training import checkpoint
-from hardy.training.schedule import factor
 from hardy.verbs.folder import RunFolder
 from hardy.verbs.inputs import (
     DATA_SEED,
+    check,
     checkpoint_of,
     data_of,
     device_of,
     keywords,
+    must_run,
     placed,
     protocol_of,
 )
@@ -35,10 +36,10 @@ from hardy.verbs.inputs import (
 
 def run(asked: config.Train) -> Results:
     """Train as asked; the results, with the run folder in `.folder`."""
+    check(asked)
     device = device_of(asked.device)
     method = make(asked.method, asked.method_options)
     protocol = protocol_of(asked)
-    _check(asked)
     data = data_of(asked, asked.limit)
     model, architecture = _network(asked, data, device)
     folder = RunFolder("train", asked)
@@ -198,14 +199,6 @@ def _fit(
     )
 
 
-def _check(asked: config.Train) -> None:
-    factor(asked.schedule, 0, 1, 1)
-    if asked.epochs < 1:
-        raise ValueError(f"--epochs must be at least 1, not {asked.epochs}")
-    if not asked.lr > 0:
-        raise ValueError(f"--lr must be positive, not {asked.lr:g}")
-
-
 def _network(
     asked: config.Train, data: DataSet, device: torch.device
 ) -> tuple[nn.Module, Architecture]:
@@ -224,7 +217,9 @@ def _network(
         data.normalization if asked.normalize is None else asked.normalize,
     )
     torch.manual_seed(asked.seed)
-    return placed(architecture.build(), device), architecture
+    model = architecture.build()
+    must_run(model, architecture.model, data)
+    return placed(model, device), architecture
 
 
 def _again(asked: config.Train) -> Any:
