@@ -225,8 +225,8 @@ class Rift(Criticality):
     choose_on: Literal["auto", "val", "half", "test"] = "auto"
     """Pictures to choose on; auto: val for our own checkpoints, half of test for others,
     which have seen val; the authors' code takes test."""
-    choose_pictures: MaybeCount = 2000
-    """At most this many pictures to choose on; unset: all."""
+    choose_pictures: MaybeCount = None
+    """At most this many pictures to choose on; unset: all. Few make the choice a matter of luck."""
     test_limit: MaybeCount = None
     """At most this many pictures of the reported split; unset: all."""
 

@@ -17,6 +17,8 @@ from rich.progress import (
 
 stderr = Console(stderr=True, highlight=False)
 stdout = Console(highlight=False)
+if not stdout.is_terminal:  # a log or a pipe: tables need not be folded into 80 columns
+    stdout = Console(highlight=False, width=140)
 
 
 def say(line: str) -> None:

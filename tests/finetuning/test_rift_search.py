@@ -226,11 +226,8 @@ def measure(model: nn.Module, steps: Steps | None, say: Say = lambda _: None) ->
     found = criticalities(
         model,
         pictures("train", 2),
-        ATTACK,
+        Protocol(ATTACK, restarts=1, batch_size=16),
         ascent=Ascent(steps=3),
-        seed=0,
-        precision="fp32",
-        batch_size=16,
         steps=steps,
         say=say,
     )
@@ -266,14 +263,14 @@ def test_criticalities_go_on_where_they_were_stopped(tmp_path: Path) -> None:
 def test_adversarial_examples_lie_in_the_ball_and_are_the_same_in_any_batches() -> None:
     model, split = network(), pictures("train", 2)
     model.train()
-    found = adversarial(model, split, ATTACK, seed=0, precision="fp32", batch_size=8)
+    found = adversarial(model, split, Protocol(ATTACK, seed=0, batch_size=8))
     assert model.training and found.shape == (32, 1, 8, 8)
     x = split.pixels(slice(None))
     assert 0.5 * 8 / 255 < float((found - x).abs().max()) <= 8 / 255 + 1e-6
     assert float(found.min()) >= 0 and float(found.max()) <= 1
-    whole = adversarial(model, split, ATTACK, seed=0, precision="fp32", batch_size=32)
+    whole = adversarial(model, split, Protocol(ATTACK, seed=0, batch_size=32))
     assert float(((found - whole).abs() < 1e-6).double().mean()) > 0.99
-    other = adversarial(model, split, ATTACK, seed=1, precision="fp32", batch_size=8)
+    other = adversarial(model, split, Protocol(ATTACK, seed=1, batch_size=8))
     assert not torch.equal(found, other)
     model.eval()
     with torch.no_grad():

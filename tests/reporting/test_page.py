@@ -15,6 +15,7 @@ from reported_runs import EVIL, of_modules, write_pictures
 from hardy.evaluation.results import FILE_NAME, Results, read
 from hardy.files import sha256
 from hardy.reporting.page import as_python, flat, write_report
+from hardy.reporting.tables import markdown
 
 
 class Outline(HTMLParser):
@@ -103,7 +104,7 @@ def test_the_same_results_give_the_same_bytes(rift: Results) -> None:
     before = {p: p.read_bytes() for p in rift.folder.rglob("*") if p.is_file()}
     write_report(rift.folder)
     assert {p: p.read_bytes() for p in rift.folder.rglob("*") if p.is_file()} == before
-    assert len(before) == 4 + 10  # nothing temporary stays behind
+    assert len(before) == 5 + 10  # nothing temporary stays behind
 
 
 def test_the_figures_are_noted_with_their_hashes(page: Path) -> None:
@@ -187,3 +188,9 @@ def test_the_python_call_has_every_argument() -> None:
 
     exec(written.removeprefix("import hardy"), {"hardy": Hardy})
     assert said == {"model": "it's", "eps": 0.5, "k": None}
+
+
+def test_the_tables_lie_beside_the_page_in_markdown(rift: Results) -> None:
+    assert rift.folder is not None
+    write_report(rift.folder)
+    assert (rift.folder / "tables.md").read_text(encoding="utf-8") == markdown(read(rift.folder))

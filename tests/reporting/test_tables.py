@@ -180,3 +180,15 @@ def test_a_comparison_of_two_nets_is_not_a_result_of_rift(run: Callable[..., Res
     results = run("evaluate", [*nets, difference])
     assert "RiFT" not in headline(results)
     assert table(results)[-1][0] == "second − first, points"
+
+
+def test_a_real_fall_of_robustness_is_said_even_where_the_gain_is_not_real(
+    run: Callable[..., Results],
+) -> None:
+    said = headline(
+        run(
+            "rift", [gain("clean", 0.003, (-0.001, 0.007)), gain("robust", -0.006, (-0.01, -0.002))]
+        )
+    )
+    assert "the gain lies within sampling error" in said
+    assert "The fall of robust accuracy is larger than sampling error" in said

@@ -80,6 +80,18 @@ def judge(model: nn.Module, split: Split, protocol: Protocol, label: str = "") -
     return Verdicts(clean.cpu(), robust.cpu())
 
 
+def adversarial(model: nn.Module, split: Split, protocol: Protocol) -> Tensor:
+    """One adversarial example (the first restart's) of every picture of a split, (N, C, H, W),
+    for the network in eval mode."""
+    forward = forward_in(model, split.images.device, protocol.precision)
+    with evaluating(model):
+        found = [
+            protocol.attack(forward, b.x, b.y, b.draws)
+            for b in batches(split, protocol.batch_size, seed=protocol.seed)
+        ]
+    return torch.cat(found)
+
+
 @torch.no_grad()
 def rightly(forward: Forward, split: Split, batch_size: int = 256) -> Tensor:
     """Which examples are classified rightly, bool (N,)."""

@@ -46,15 +46,23 @@ def path(
     """The points alpha (in (0, 1]) on the way from the model's weights to `end`, which
     holds the entries that changed; the model keeps its own weights."""
     start = {key: value.clone() for key, value in model.state_dict().items()}
-    whole = start | {key: value.to(start[key].device) for key, value in end.items()}
     try:
         points = []
         for alpha in alphas:
-            model.load_state_dict(interpolate(start, whole, alpha))
+            model.load_state_dict(weights_at(start, end, alpha))
             points.append(Point(alpha, judge(model, split, protocol, f"{label} α={alpha:g}")))
         return points
     finally:
         model.load_state_dict(start)
+
+
+def weights_at(
+    start: Mapping[str, Tensor], end: Mapping[str, Tensor], alpha: float
+) -> dict[str, Tensor]:
+    """The state dict at alpha on the way from `start` to `end`, which holds the entries that
+    changed, on any device."""
+    whole = {**start, **{key: value.to(start[key].device) for key, value in end.items()}}
+    return interpolate(start, whole, alpha)
 
 
 def allowed_fall(n: int, tolerance: float) -> int:

@@ -18,16 +18,13 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from hardy.attacks.pgd import PGD
 from hardy.data.augment import Augment
-from hardy.data.loader import batches
 from hardy.data.splits import Split
-from hardy.evaluation.robustness import Protocol, Verdicts, judge
+from hardy.evaluation.robustness import Protocol, Verdicts, adversarial, judge
 from hardy.finetuning.interpolate import Point, choose, path
-from hardy.finetuning.mrc import Ascent, Criticality, OfficialAscent, mrc
+from hardy.finetuning.mrc import Ascent, Criticality, OfficialAscent, candidates, mrc
 from hardy.finetuning.steps import Steps, as_bytes
 from hardy.finetuning.tune import Candidate, tune
-from hardy.modes import evaluating, forward_in
 from hardy.training.engine import Engine
 from hardy.training.loop import Settings
 
@@ -43,47 +40,37 @@ class Tried:
     points: list[Point]
 
 
-def adversarial(
-    model: nn.Module, split: Split, attack: PGD, *, seed: int, precision: str, batch_size: int
-) -> Tensor:
-    """One adversarial example of every picture of a split, for the network in eval mode."""
-    forward = forward_in(model, split.images.device, precision)
-    with evaluating(model):
-        found = [attack(forward, b.x, b.y, b.draws) for b in batches(split, batch_size, seed=seed)]
-    return torch.cat(found)
-
-
 def criticalities(
     model: nn.Module,
     split: Split,
-    attack: PGD,
+    protocol: Protocol,
     *,
     ascent: Ascent | OfficialAscent,
-    seed: int,
-    precision: str,
-    batch_size: int,
     modules: Sequence[str] | None = None,
     steps: Steps | None = None,
     say: Say = lambda _: None,
     note: Say = lambda _: None,
 ) -> Iterator[Criticality]:
     """Step 1: the criticality of every module on the adversarial examples of a split, those
-    already kept in `steps` first."""
+    already kept in `steps` first. protocol: how the examples are made, and the precision and
+    batches of the ascent."""
     steps = steps or Steps()
     kept = steps.json("mrc") or []
     found = [Criticality(**{**one, "interval": tuple(one["interval"])}) for one in kept]
     yield from found
-    x_adv = adversarial(model, split, attack, seed=seed, precision=precision, batch_size=batch_size)
+    done = {one.module for one in found}
+    if done.issuperset(candidates(model) if modules is None else modules):
+        return
     for one in mrc(
         model,
         split.pixels(slice(None)),
-        x_adv,
+        adversarial(model, split, protocol),
         split.labels,
         modules=modules,
-        done={one.module for one in found},
+        done=done,
         ascent=ascent,
-        precision=precision,
-        batch_size=batch_size,
+        precision=protocol.precision,
+        batch_size=protocol.batch_size,
         note=note,
     ):
         kept.append(asdict(one))

@@ -74,7 +74,8 @@ def save(
         "classes": list(classes),
         "extra": dict(extra),
     }
-    metadata = {"format": "pt", "hardy": json.dumps(about, allow_nan=False)}
+    # One entry: safetensors writes several in random order, and equal runs give equal bytes.
+    metadata = {"hardy": json.dumps(about, allow_nan=False)}
     with written_whole(path) as part:
         save_file(state, part, metadata)
 

@@ -42,9 +42,9 @@ def _of_gain(results: Results, clean: Measurement, robust: Measurement | None) -
         return f"{sentence} There is no interval: {clean.no_interval}."
     if clean.interval[0] <= 0 <= clean.interval[1]:
         word = "gain" if clean.value > 0 else "loss" if clean.value < 0 else "difference"
-        return f"{sentence} The interval contains 0: the {word} lies within sampling error."
+        sentence += f" The interval contains 0: the {word} lies within sampling error."
     if robust is not None and robust.interval is not None and robust.interval[1] < 0:
-        return f"{sentence} The fall of robust accuracy is larger than sampling error."
+        sentence += " The fall of robust accuracy is larger than sampling error."
     return sentence
 
 

@@ -21,6 +21,7 @@ from hardy.reporting.style import png, svg
 from hardy.reporting.wording import count
 
 FILE_NAME = "report.html"
+TABLES = "tables.md"
 APART = ("environment", "command")
 
 
@@ -35,7 +36,8 @@ class Drawing:
 
 
 def write_report(folder: Path) -> Path:
-    """Draw the figures of a finished run into figures/ and write report.html, whole.
+    """Draw the figures of a finished run into figures/ and write report.html, whole, and its
+    tables as Markdown, for a paper or a pull request, into tables.md.
 
     The figures are noted in results.json. Nothing but results.json, config.json and the
     pictures is read. Returns the path of the page; raises ValueError, in one line, where
@@ -61,6 +63,7 @@ def write_report(folder: Path) -> Path:
     results.write()
     page = folder / FILE_NAME
     write_text(page, render(results, config, drawings))
+    write_text(folder / TABLES, tables.markdown(results))
     return page
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from hardy import config
 from hardy.console import say
-from hardy.evaluation.results import Results, read
-from hardy.reporting.page import write_report
+from hardy.evaluation.results import Results
 from hardy.reporting.tables import is_final
 from hardy.verbs import rift, train
-from hardy.verbs.folder import CONFIG, RunFolder
+from hardy.verbs.folder import CONFIG, RunFolder, finish
 from hardy.verbs.inputs import device_of, keywords
 
 EPS = 0.2
@@ -64,9 +63,7 @@ def run(asked: config.Demo) -> Results:
     for artifact in better.artifacts:
         if artifact.kind != "figure":
             results.add_artifact(out / "rift" / artifact.path, artifact.kind)
-    results.write()
-    write_report(out)
-    return read(out)
+    return finish(results)
 
 
 demo = keywords(config.Demo, run)

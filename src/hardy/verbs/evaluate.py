@@ -9,9 +9,8 @@ from hardy.console import say
 from hardy.data.splits import limited
 from hardy.evaluation.results import Results
 from hardy.evaluation.robustness import accuracies, gains, judge
-from hardy.models.load import Checkpoint
-from hardy.reporting.page import write_report
-from hardy.verbs.folder import RunFolder
+from hardy.models.load import BEST, Checkpoint
+from hardy.verbs.folder import RunFolder, finish
 from hardy.verbs.inputs import (
     DATA_SEED,
     check,
@@ -44,6 +43,11 @@ def run(asked: config.Evaluate) -> Results:
     }
     for label, net in nets.items():
         results.notes += [f"{label}: {sentence}" for sentence in net.notes]
+        if str(net.extra.get("chosen_on", "")).startswith(data.test.name):
+            results.notes.append(
+                f"{label} was chosen on pictures of this very test split: its figures are "
+                "flattered; its own run reports the others."
+            )
     if data.provenance.get("notes"):
         results.notes.append(f"Data: {data.provenance['notes']}.")
     verdicts = {}
@@ -56,9 +60,7 @@ def run(asked: config.Evaluate) -> Results:
         results.measurements += gains(
             verdicts[first], verdicts[label], protocol, test.name, f"{label} − {first}"
         )
-    results.write()
-    write_report(folder.path)
-    return results
+    return finish(results)
 
 
 evaluate = keywords(config.Evaluate, run)
@@ -77,5 +79,5 @@ def _label(path: Path | None, taken: dict[str, Checkpoint]) -> str:
     """A short name for a checkpoint: its own, or its folder's where files have one name."""
     if path is None:
         return "network"
-    name = path.parent.name if path.name == "best.safetensors" else path.stem
+    name = path.parent.name if path.name == BEST else path.name if path.is_dir() else path.stem
     return name if name not in taken else str(path)

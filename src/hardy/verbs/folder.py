@@ -14,9 +14,10 @@ import torch
 
 import hardy
 from hardy.console import say
-from hardy.evaluation.results import Results
+from hardy.evaluation.results import Results, read
 from hardy.files import write_json, write_text
 from hardy.finetuning.steps import Steps
+from hardy.reporting.page import write_report
 
 CONFIG = "config.json"
 LOG = "log.jsonl"
@@ -86,6 +87,14 @@ class RunFolder:
     def rewrite_log(self, rows: list[dict[str, Any]]) -> None:
         """Write log.jsonl whole."""
         write_text(self.path / LOG, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def finish(results: Results) -> Results:
+    """Write the results and the page drawn from them; the results as they now stand on disk."""
+    results.write()
+    assert results.folder is not None, "a run folder makes its results"
+    write_report(results.folder)
+    return read(results.folder)
 
 
 def as_json(config: Any) -> dict[str, Any]:

@@ -152,7 +152,9 @@ def attack_of(asked: config.Attacked) -> PGD:
     return PGD(threat_of(asked.norm, asked.eps), asked.steps, asked.step_size)
 
 
-def protocol_of(asked: config.Evaluate | config.Rift | config.Train) -> Protocol:
+def protocol_of(
+    asked: config.Evaluate | config.Criticality | config.Train,
+) -> Protocol:
     """How robust accuracy is reported: worst of --restarts, other starts than in training."""
     return Protocol(
         attack_of(asked), asked.restarts, asked.seed, asked.precision, max(256, asked.batch_size)

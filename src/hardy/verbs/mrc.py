@@ -14,8 +14,7 @@ from hardy.evaluation.results import Measurement, Results, Scalar
 from hardy.finetuning.mrc import Ascent, Criticality, OfficialAscent
 from hardy.finetuning.rift import criticalities
 from hardy.models.load import Checkpoint
-from hardy.reporting.page import write_report
-from hardy.verbs.folder import RunFolder
+from hardy.verbs.folder import RunFolder, finish
 from hardy.verbs.inputs import (
     DATA_SEED,
     attack_of,
@@ -24,6 +23,7 @@ from hardy.verbs.inputs import (
     data_of,
     device_of,
     keywords,
+    protocol_of,
 )
 
 
@@ -45,9 +45,7 @@ def run(asked: config.Mrc) -> Results:
     measured = measure(asked, net, data, device, folder, results)
     least = min(measured, key=lambda one: one.mrc)
     results.facts["least critical"] = least.module
-    results.write()
-    write_report(folder.path)
-    return results
+    return finish(results)
 
 
 mrc = keywords(config.Mrc, run)
@@ -64,6 +62,7 @@ def measure(
     """The criticality of every module, written into the results."""
     sample = _sample(asked, data).to(device)
     attack = replace(attack_of(asked), step_size=asked.mrc_step_size or asked.step_size)
+    protocol = replace(protocol_of(asked), attack=attack, restarts=1)
     ascent = (
         Ascent(radius=asked.radius)
         if asked.mrc_ascent == "full"
@@ -74,25 +73,14 @@ def measure(
         criticalities(
             net.model,
             sample,
-            attack,
+            protocol,
             ascent=ascent,
-            seed=asked.seed,
-            precision=asked.precision,
-            batch_size=max(256, asked.batch_size),
             steps=folder.steps(),
             say=say,
             note=results.notes.append,
         )
     )
-    setting: dict[str, Scalar] = {
-        "norm": asked.norm,
-        "eps": asked.eps,
-        "steps": asked.steps,
-        "step_size": attack.step,
-        "ascent": repr(ascent),
-        "seed": asked.seed,
-        "dtype": asked.precision,
-    }
+    setting: dict[str, Scalar] = {**protocol.setting, "ascent": repr(ascent)}
     for one in found:
         results.measurements += _measurements(one, sample, setting)
     return found

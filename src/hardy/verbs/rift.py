@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,16 +14,15 @@ from hardy import config
 from hardy.console import say
 from hardy.data.augment import default_augment
 from hardy.data.splits import DataSet, Split, halves, limited
+from hardy.evaluation.pictures import KIND, predictions, write_pictures
 from hardy.evaluation.results import Results
-from hardy.evaluation.robustness import Protocol, accuracies, gains, judge
-from hardy.files import written_whole
-from hardy.finetuning.interpolate import Point, allowed_fall, choose
+from hardy.evaluation.robustness import Protocol, accuracies, adversarial, gains, judge
+from hardy.finetuning.interpolate import Point, allowed_fall, choose, weights_at
 from hardy.finetuning.mrc import Criticality, candidates
-from hardy.finetuning.rift import Tried, adversarial, attempt, best_of, ranked, start_point
+from hardy.finetuning.rift import Tried, attempt, best_of, ranked, start_point
 from hardy.finetuning.tune import BN_ONLY, Candidate, has_batchnorm
 from hardy.models.load import BEST, Checkpoint, save
-from hardy.reporting.page import write_report
-from hardy.verbs.folder import RunFolder
+from hardy.verbs.folder import RunFolder, finish
 from hardy.verbs.inputs import (
     DATA_SEED,
     check,
@@ -36,7 +34,6 @@ from hardy.verbs.inputs import (
 )
 from hardy.verbs.mrc import measure
 from hardy.verbs.train import origin
-from hardy.weights import interpolate
 
 SHOWN = 8
 WORDS = ("search", "least", "most", "last", "all")
@@ -65,36 +62,25 @@ def run(asked: config.Rift) -> Results:
     _note_choice(results, asked, chosen, point, choosing)
     _note_paths(results, start, tried, chosen, point, protocol, choosing)
 
-    before = _weights(net.model)
-    after = _at(before, chosen, point)
+    before = {key: value.clone() for key, value in net.model.state_dict().items()}
+    changed = chosen.changed if chosen else {}
+    states = {"start": before, "result": weights_at(before, changed, point.alpha)}
     baseline = next((one for one in tried if one.candidate.label == BN_ONLY), None)
-    verdicts = {"start": judge(net.model, reported, protocol, "start, reported split")}
-    net.model.load_state_dict(after)
-    if chosen is None:
-        verdicts["result"] = verdicts["start"]
-    else:
-        verdicts["result"] = judge(net.model, reported, protocol, "result, reported split")
     if baseline is not None:
-        net.model.load_state_dict(
-            _at(before, baseline, choose(start, baseline.points, asked.tolerance))
-        )
-        verdicts[BN_ONLY] = judge(net.model, reported, protocol, "bn only, reported split")
-    for subject, found in verdicts.items():
-        results.measurements += accuracies(found, protocol, reported.name, subject)
-    results.measurements += gains(
-        verdicts["start"], verdicts["result"], protocol, reported.name, "result"
-    )
+        alpha = choose(start, baseline.points, asked.tolerance).alpha
+        states[BN_ONLY] = weights_at(before, baseline.changed, alpha)
+    _report(results, net.model, states, reported, protocol, data)
 
-    net.model.load_state_dict(after)
-    extra = {**origin(data, "rift"), **_lineage(net)}
+    net.model.load_state_dict(states["result"])
+    extra = {**origin(data, "rift"), "chosen_on": choosing.name}
+    if choosing.name != data.val.name:
+        # Its start had seen val, so a later run must not choose there either.
+        extra["content_hash"] = "seen elsewhere"
     save(folder.path / BEST, net.model, net.architecture, classes=data.classes, extra=extra)
     results.add_artifact(folder.path / BEST, "weights")
-    _keep_pictures(results, net.model, before, after, reported, protocol, data)
     results.facts |= {"model": net.architecture.model, "data": data.name}
     results.facts |= {"threat": repr(protocol.attack.threat)}
-    results.write()
-    write_report(folder.path)
-    return results
+    return finish(results)
 
 
 rift = keywords(config.Rift, run)
@@ -283,52 +269,36 @@ def _note_paths(
             results.measurements += accuracies(here.verdicts, once, choosing.name, label, **more)
 
 
-def _weights(model: nn.Module) -> dict[str, Tensor]:
-    return {key: value.clone() for key, value in model.state_dict().items()}
-
-
-def _at(before: dict[str, Tensor], tried: Tried | None, point: Point) -> dict[str, Tensor]:
-    """The weights at a point of a path."""
-    if tried is None or point.alpha == 0:
-        return before
-    end = before | {k: v.to(before[k].device) for k, v in tried.changed.items()}
-    return interpolate(before, end, point.alpha)
-
-
-def _lineage(net: Checkpoint) -> dict[str, Any]:
-    """Whether val is still unseen: only where the start itself had not seen it."""
-    return {} if net.ours else {"content_hash": "seen elsewhere"}
-
-
-def _keep_pictures(
+def _report(
     results: Results,
     model: nn.Module,
-    before: dict[str, Tensor],
-    after: dict[str, Tensor],
+    states: Mapping[str, Mapping[str, Tensor]],
     split: Split,
     protocol: Protocol,
     data: DataSet,
 ) -> None:
-    """A few pictures, their adversarial versions for the start, and what both nets say."""
+    """Measure the networks on the reported split, once, and keep a few of its pictures."""
     few = limited(split, SHOWN, DATA_SEED)
-    x = few.pixels(slice(None))
-    model.load_state_dict(before)
-    x_adv = adversarial(
-        model, few, protocol.attack, seed=protocol.seed, precision="fp32", batch_size=SHOWN
-    )
-    kept: dict[str, Any] = {
-        "clean": few.images.cpu().numpy(),
-        "adversarial": (x_adv * 255).round().byte().cpu().numpy(),
-        "labels": few.labels.cpu().numpy(),
-        "classes": np.array(data.classes),
-    }
-    for name, state in (("start", before), ("result", after)):
+    x_adv = None
+    verdicts, said = {}, {}
+    for subject, state in states.items():
         model.load_state_dict(state)
-        with torch.no_grad():
-            kept[f"{name}/clean"] = model(x).argmax(1).cpu().numpy()
-            kept[f"{name}/adversarial"] = model(x_adv).argmax(1).cpu().numpy()
-    assert results.folder is not None
+        if x_adv is None:  # the pictures are attacked for the start, which comes first
+            x_adv = adversarial(model, few, replace(protocol, precision="fp32"))
+        said[subject] = predictions(model, few.pixels(slice(None)), x_adv)
+        same = next((s for s in verdicts if _equal(states[s], state)), None)
+        label = f"{subject}, reported split"
+        verdicts[subject] = verdicts[same] if same else judge(model, split, protocol, label)
+        results.measurements += accuracies(verdicts[subject], protocol, split.name, subject)
+    results.measurements += gains(
+        verdicts["start"], verdicts["result"], protocol, split.name, "result"
+    )
+    assert results.folder is not None and x_adv is not None, "the start is always there"
     path = results.folder / "pictures.npz"
-    with written_whole(path) as part, part.open("wb") as file:
-        np.savez_compressed(file, **kept)
-    results.add_artifact(path, "pictures")
+    kept = {subject: said[subject] for subject in ("start", "result")}
+    write_pictures(path, few, x_adv, data.classes, kept)
+    results.add_artifact(path, KIND)
+
+
+def _equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    return all(torch.equal(a[key], b[key]) for key in a)

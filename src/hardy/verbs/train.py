@@ -18,9 +18,8 @@ from hardy.methods.find import make
 from hardy.methods.protocol import Method, Nets
 from hardy.models.architecture import Architecture
 from hardy.models.load import BEST, read_checkpoint, save
-from hardy.reporting.page import write_report
 from hardy.training import checkpoint
-from hardy.verbs.folder import RunFolder
+from hardy.verbs.folder import RunFolder, finish
 from hardy.verbs.inputs import (
     DATA_SEED,
     check,
@@ -68,9 +67,7 @@ def run(asked: config.Train) -> Results:
     results.measurements += accuracies(verdicts, protocol, test.name, asked.method)
     results.measurements += history.measurements(asked.method)
     results.add_artifact(folder.path / BEST, "weights")
-    results.write()
-    write_report(folder.path)
-    return results
+    return finish(results)
 
 
 train = keywords(config.Train, run)
