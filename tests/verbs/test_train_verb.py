@@ -26,6 +26,7 @@ def test_the_run_folder_holds_all_that_was_promised(robust: Path) -> None:
         "log.jsonl",
         "report.html",
         "results.json",
+        "tables.md",
     }
     results = read(robust)
     assert results.verb == "train"

@@ -4,6 +4,7 @@ does not train does."""
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -15,6 +16,11 @@ PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {
     "fp32": "32-true",
     "bf16": "bf16-mixed",
 }
+
+
+# Fabric announces its precision each time one is made; our own lines say what runs.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
 
 
 class Engine:
