@@ -23,7 +23,7 @@ def test_rift_official_is_what_the_authors_code_does() -> None:
     # and flip, in train mode, every parameter whose name contains the module's.
     assert (asked.lr, asked.momentum, asked.weight_decay) == ((1e-3,), 0.9, 5e-4)
     assert (asked.batch_size, asked.epochs, asked.milestones) == (128, 10, (5,))
-    assert asked.augment
+    assert asked.augment == "reflect"
     assert asked.batchnorm == ("reestimated",)
     assert asked.trainable == "substring"
     # Interpolation in tenths, everything chosen on test, one attack run.

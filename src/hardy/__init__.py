@@ -31,6 +31,8 @@ _HOMES = {"load": "hardy.models.load", "load_data": "hardy.data.load"}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "recipes":
+        return importlib.import_module("hardy.recipes")
     if name not in __all__:
         raise AttributeError(f"module 'hardy' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES.get(name, f"hardy.verbs.{name}")), name)

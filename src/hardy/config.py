@@ -74,6 +74,7 @@ MaybeName = Annotated[str | None, _read_by(str, "NAME")]
 MaybeModel = Annotated[Model | None, _read_by(str, "NAME")]
 Norm = Literal["linf", "l2"]
 Precision = Literal["fp32", "bf16"]
+Border = Literal["zero", "reflect", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,7 @@ class Run:
     precision: Precision = "fp32"
     """bf16 attacks and trains in bfloat16, faster on GPUs; reported numbers stay fp32."""
     batch_size: int = 128
-    """Pictures in one training step."""
+    """Pictures in a training step; attacks take twice as many at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,8 +161,8 @@ class Train(Run, Attacked, OnData, FromCheckpoint):
     """How the learning rate changes over the run."""
     milestones: tuple[int, ...] = (100, 105)
     """Epochs from which --schedule multistep takes a tenth of the learning rate."""
-    augment: bool = True
-    """Random crops and flips fit for the data."""
+    augment: Border = "zero"
+    """Border of the random crops; none leaves out crops and flips."""
     val_pictures: MaybeCount = 1000
     """At most this many validation pictures after each epoch; unset: all."""
     test_limit: MaybeCount = None
@@ -210,8 +211,8 @@ class Rift(Criticality):
     """Weight decay of SGD."""
     milestones: tuple[int, ...] = (5,)
     """Epochs from which the learning rate is a tenth."""
-    augment: bool = True
-    """Random crops and flips fit for the data, while fine-tuning."""
+    augment: Border = "reflect"
+    """Border of the random crops while fine-tuning; none leaves out crops and flips."""
     batchnorm: tuple[Literal["frozen", "reestimated"], ...] = ("frozen",)
     """BatchNorm's statistics while fine-tuning; several are tried in turn."""
     bn_only: bool = True
@@ -221,7 +222,7 @@ class Rift(Criticality):
     alphas: tuple[float, ...] = tuple(i / 10 for i in range(1, 11))
     """Points between the start (0) and the fine-tuned network (1)."""
     tolerance: float = 0.001
-    """Fall of robust accuracy that is allowed, as a fraction; at least one picture is."""
+    """Fall of robust accuracy that is allowed, as a fraction: at least a picture, but 0 is 0."""
     choose_on: Literal["auto", "val", "half", "test"] = "auto"
     """Pictures to choose on; auto: val for our own checkpoints, half of test for others,
     which have seen val; the authors' code takes test."""

@@ -4,7 +4,7 @@ a blanket `.train()` afterwards would wake a BatchNorm that was frozen on purpos
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -43,14 +43,10 @@ def only_trainable(model: nn.Module, names: frozenset[str] | None) -> Iterator[N
 @contextmanager
 def frozen(*models: nn.Module) -> Iterator[None]:
     """No parameter requires a gradient inside."""
-    before = [(p, p.requires_grad) for model in models for p in model.parameters()]
-    try:
-        for parameter, _ in before:
-            parameter.requires_grad_(False)
+    with ExitStack() as stack:
+        for model in models:
+            stack.enter_context(only_trainable(model, frozenset()))
         yield
-    finally:
-        for parameter, required in before:
-            parameter.requires_grad_(required)
 
 
 @contextmanager

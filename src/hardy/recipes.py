@@ -4,7 +4,8 @@
     hardy.rift(**vars(hardy.recipes.rift_official(checkpoint=Path("at.pt"), model="resnet18")))
 
 Flags that are given beside a recipe win over it. The ones named `…_official` do what the
-authors' code does, habits such as choosing on the test split included.
+authors' code does, habits such as choosing on the test split included; their docstrings name
+what is still different.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ def rift_official(**more: Any) -> config.Rift:
     MRC on the whole test split, with PGD-10 at step 2/225 (a typo for 255, kept), SGD of
     lr 1 over minibatches of 512 projected each epoch; fine-tuning in train mode of every
     parameter whose name contains the module's; one attack run; alpha chosen on test.
+
+    Different from it: the last epoch is kept (theirs: the best on test), a tenth of train is
+    left out as val, and a criticality is never below zero.
     """
     return config.Rift(
         **{

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hardy.data import Augment, DataSet, Split, default_augment, flip, pad_crop
+from hardy.data import Augment, DataSet, Split, augment_of, flip, pad_crop
 from hardy.draws import Draws
 
 
@@ -98,4 +98,4 @@ def test_settings_that_mean_nothing_are_refused():
 def test_defaults_follow_channels_and_size(channels: int, size: int, expected: Augment):
     rows = torch.zeros(1, dtype=torch.int64)
     part = Split(torch.zeros(1, channels, size, size, dtype=torch.uint8), rows, rows, "train")
-    assert default_augment(DataSet("x", part, part, part, ("a",), "none", {})) == expected
+    assert augment_of(DataSet("x", part, part, part, ("a",), "none", {}), "zero") == expected

@@ -276,3 +276,33 @@ def test_adversarial_examples_lie_in_the_ball_and_are_the_same_in_any_batches() 
     with torch.no_grad():
         ce = nn.functional.cross_entropy
         assert ce(model(found), split.labels) > ce(model(x), split.labels)
+
+
+def test_what_a_reader_must_know_is_told_again_after_a_stop(tmp_path: Path) -> None:
+    class Undecided(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = network()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x) if x.sum() > 0 else -self.net(x)
+
+    def told(steps: Steps) -> list[str]:
+        notes: list[str] = []
+        protocol = Protocol(ATTACK, restarts=1, batch_size=16)
+        list(
+            rift.criticalities(
+                model,
+                pictures("train", 2),
+                protocol,
+                ascent=Ascent(steps=1),
+                steps=steps,
+                note=notes.append,
+            )
+        )
+        return notes
+
+    model = Undecided().eval()
+    first = told(Steps(tmp_path))
+    assert len(first) == 1 and "cannot be traced" in first[0]
+    assert told(Steps(tmp_path)) == first

@@ -94,3 +94,16 @@ def test_a_file_must_define_exactly_one(
     path.write_text(HEAD + "".join(BODY.format(name=name) for name in classes))
     with pytest.raises(ValueError, match=f"defines {count} methods: it must define exactly one"):
         find(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("def broken(:\n", "line 1: SyntaxError"), ("x = 1\nimport nothing_like_it\n", "line 2: Mod")],
+)
+def test_a_file_that_does_not_run_is_named_with_its_line(
+    text: str, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=said):
+        find(str(path))

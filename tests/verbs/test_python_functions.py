@@ -57,8 +57,12 @@ def test_a_module_and_a_data_set_go_through_every_verb(digits: DataSet, tmp_path
     better = package.rift(
         **named, mrc_pictures=32, epochs=1, alphas=(1.0,), test_limit=100, out=tmp_path / "rift"
     )
-    # It knows its own val again by the pictures, which is all that there is to know them by.
-    assert any("chosen on val" in note for note in better.notes)
+    # What a network that is handed in was trained on is not known: val is not taken for unseen.
+    assert any("What this network was trained from" in note for note in better.notes)
+    told = package.rift(
+        **named, mrc_pictures=32, epochs=1, alphas=(1.0,), choose_on="val", out=tmp_path / "told"
+    )
+    assert any("chosen on val" in note for note in told.notes)
     found = package.evaluate(**named, out=tmp_path / "e")
     assert found.one("clean accuracy").value == accuracy
     assert "mine" in str(found.facts["data"])

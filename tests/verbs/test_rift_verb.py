@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from verb_runs import RIFT, arguments, hardy, points, replaced, subjects_on_the_way, weights
+from verb_runs import RIFT, TRAIN, arguments, hardy, points, replaced, subjects_on_the_way, weights
 
 import hardy as package
 from hardy.data.splits import halves, limited
@@ -135,6 +135,31 @@ def test_the_result_of_rift_knows_whether_its_val_is_still_unseen(
     rift(tmp_path / "theirs", *named)
     again = rift(tmp_path / "again", "--checkpoint", tmp_path / "theirs", "--no-bn-only")
     assert splits(again)[0] == {("test (choosing half)", 200)}
+
+
+def test_training_on_does_not_make_a_seen_val_unseen(foreign: Path, tmp_path: Path) -> None:
+    """A foreign network that is trained on here has still seen val; and the page says so."""
+    start = ("--checkpoint", foreign, "--model", "small_resnet")
+    assert hardy(*TRAIN, *start, "--epochs", "1", "--out", tmp_path / "on") == 0
+    assert any("may have seen the validation" in note for note in read(tmp_path / "on").notes)
+    results = rift(tmp_path / "r", "--checkpoint", tmp_path / "on", "--no-bn-only")
+    assert splits(results)[0] == {("test (choosing half)", 200)}
+    assert any("What this network was trained from" in note for note in results.notes)
+
+
+def test_a_later_evaluation_knows_on_what_the_network_was_chosen(
+    foreign: Path, tmp_path: Path
+) -> None:
+    named = ("--checkpoint", foreign, "--model", "small_resnet", "--no-bn-only")
+    rift(tmp_path / "theirs", *named)
+    where = ("--data", "digits", "--val-fraction", "0.2", "--limit", "50", "--restarts", "1")
+    assert hardy("evaluate", tmp_path / "theirs", *where, "--out", tmp_path / "e") == 0
+    assert any("chosen on pictures of this very test" in n for n in read(tmp_path / "e").notes)
+
+
+def test_criticality_on_test_is_said(robust: Path, tmp_path: Path) -> None:
+    results = rift(tmp_path / "r", "--checkpoint", robust, "--mrc-split", "test", "--no-bn-only")
+    assert any("Criticality was measured on test pictures" in note for note in results.notes)
 
 
 def test_choosing_on_test_is_possible_and_is_said(robust: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Data: anything that gives pictures and labels in train, val and test."""
 
-from hardy.data.augment import Augment, default_augment, flip, pad_crop
+from hardy.data.augment import Augment, augment_of, flip, pad_crop
 from hardy.data.load import load_data
 from hardy.data.loader import Batch, batch_count, batches
 from hardy.data.splits import DataSet, Split, halves, limited, stratified
@@ -10,9 +10,9 @@ __all__ = [
     "Batch",
     "DataSet",
     "Split",
+    "augment_of",
     "batch_count",
     "batches",
-    "default_augment",
     "flip",
     "halves",
     "limited",

@@ -67,8 +67,8 @@ def weights_at(
 
 def allowed_fall(n: int, tolerance: float) -> int:
     """How many of n pictures robust accuracy may lose: the tolerance, or one picture where
-    a picture is more than that."""
-    return max(1, int(tolerance * n + 1e-9))
+    a picture is more than that; none at a tolerance of 0."""
+    return max(1, int(tolerance * n + 1e-9)) if tolerance else 0
 
 
 def choose(start: Point, points: Sequence[Point], tolerance: float = 0.001) -> Point:

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from hardy.data.augment import Augment
@@ -23,7 +23,7 @@ from hardy.data.splits import Split
 from hardy.evaluation.robustness import Protocol, Verdicts, adversarial, judge
 from hardy.finetuning.interpolate import Point, choose, path
 from hardy.finetuning.mrc import Ascent, Criticality, OfficialAscent, candidates, mrc
-from hardy.finetuning.steps import Steps, as_bytes
+from hardy.finetuning.steps import Steps
 from hardy.finetuning.tune import Candidate, tune
 from hardy.training.engine import Engine
 from hardy.training.loop import Settings
@@ -57,6 +57,16 @@ def criticalities(
     steps = steps or Steps()
     kept = steps.json("mrc") or []
     found = [Criticality(**{**one, "interval": tuple(one["interval"])}) for one in kept]
+    notes: list[str] = steps.json("mrc notes") or []
+    for sentence in notes:
+        note(sentence)
+
+    def keep_note(sentence: str) -> None:
+        if sentence not in notes:
+            notes.append(sentence)
+            steps.keep_json("mrc notes", notes)
+            note(sentence)
+
     yield from found
     done = {one.module for one in found}
     if done.issuperset(candidates(model) if modules is None else modules):
@@ -71,7 +81,7 @@ def criticalities(
         ascent=ascent,
         precision=protocol.precision,
         batch_size=protocol.batch_size,
-        note=note,
+        note=keep_note,
     ):
         kept.append(asdict(one))
         steps.keep_json("mrc", kept)
@@ -108,16 +118,15 @@ def attempt(
         attack = protocol.attack
         changed = tune(engine, model, candidate, train, augment, settings, attack)
         steps.keep_tensors(f"tuned {candidate.label}", changed)
-    kept = steps.tensors(f"path {candidate.label}") or {}
-    points = []
-    for alpha in alphas:
-        key = f"{alpha:g}"
-        if key not in kept:
-            (point,) = path(model, changed, [alpha], choosing, protocol, candidate.label)
-            kept[key] = as_bytes(torch.stack([point.verdicts.clean, point.verdicts.robust]))
-            steps.keep_tensors(f"path {candidate.label}", kept)
-        clean, robust = kept[key].bool()
-        points.append(Point(alpha, Verdicts(clean, robust)))
+
+    def verdicts(alpha: float) -> Verdicts:
+        (point,) = path(model, changed, [alpha], choosing, protocol, candidate.label)
+        return point.verdicts
+
+    points = [
+        Point(alpha, steps.verdicts(f"{candidate.label} α={alpha:g}", partial(verdicts, alpha)))
+        for alpha in alphas
+    ]
     return Tried(candidate, changed, points)
 
 
@@ -133,10 +142,5 @@ def best_of(start: Point, tried: Sequence[Tried], tolerance: float) -> tuple[Tri
 
 def start_point(model: nn.Module, choosing: Split, protocol: Protocol, steps: Steps) -> Point:
     """alpha = 0, which all candidates share."""
-    kept = steps.tensors("start")
-    if kept is None:
-        verdicts = judge(model, choosing, protocol, "start")
-        kept = {"start": as_bytes(torch.stack([verdicts.clean, verdicts.robust]))}
-        steps.keep_tensors("start", kept)
-    clean, robust = kept["start"].bool()
-    return Point(0.0, Verdicts(clean, robust))
+    verdicts = steps.verdicts("start", lambda: judge(model, choosing, protocol, "start"))
+    return Point(0.0, verdicts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from hardy.evaluation.robustness import Verdicts
 from hardy.files import write_json, written_whole
 
 
@@ -59,6 +61,16 @@ class Steps:
                 }
                 save_file(whole, part)
 
+    def verdicts(self, name: str, judge: Callable[[], Verdicts]) -> Verdicts:
+        """Kept verdicts, or those that `judge` gives, which are kept."""
+        kept = self.tensors(name)
+        if kept is None:
+            found = judge()
+            kept = {"verdicts": torch.stack([found.clean, found.robust]).to(torch.uint8)}
+            self.keep_tensors(name, kept)
+        clean, robust = kept["verdicts"].bool()
+        return Verdicts(clean, robust)
+
     def _path(self, name: str, ending: str) -> Path | None:
         if self.folder is None:
             return None
@@ -67,8 +79,3 @@ class Steps:
 
 def _damaged(path: Path) -> ValueError:
     return ValueError(f"{path} is damaged: delete it, and it is computed again")
-
-
-def as_bytes(verdicts: Tensor) -> Tensor:
-    """Booleans as uint8, which every reader of safetensors knows."""
-    return verdicts.to(torch.uint8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from hardy import config
@@ -11,7 +11,7 @@ from hardy.console import say
 from hardy.evaluation.results import Results
 from hardy.reporting.tables import is_final
 from hardy.verbs import rift, train
-from hardy.verbs.folder import CONFIG, RunFolder, finish
+from hardy.verbs.folder import NOT_ASKED, RunFolder, finish, read_config
 from hardy.verbs.inputs import device_of, keywords
 
 EPS = 0.2
@@ -70,9 +70,10 @@ demo = keywords(config.Demo, run)
 
 
 def _clear(out: Path) -> None:
-    """Take away an earlier demo, and nothing that is not one."""
+    """Take away an earlier demo, whole or interrupted, and nothing that is not one."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    if not (out / CONFIG).is_file() or not (out / "standard").is_dir():
+    known = read_config(out) or {}
+    if known.keys() - NOT_ASKED != {f.name for f in fields(config.Demo)} - NOT_ASKED:
         raise ValueError(f"{out} is not an earlier demo: give another --out")
     shutil.rmtree(out)

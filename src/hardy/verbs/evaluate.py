@@ -50,10 +50,13 @@ def run(asked: config.Evaluate) -> Results:
             )
     if data.provenance.get("notes"):
         results.notes.append(f"Data: {data.provenance['notes']}.")
+    steps = folder.steps()
     verdicts = {}
     for label, net in nets.items():
         say(f"{label}: {protocol.attack!r}, worst of {protocol.restarts}, {test!r}")
-        verdicts[label] = judge(net.model, test, protocol, label)
+        verdicts[label] = steps.verdicts(
+            label, lambda net=net, label=label: judge(net.model, test, protocol, label)
+        )
         results.measurements += accuracies(verdicts[label], protocol, test.name, label)
     first, *others = verdicts
     for label in others:

@@ -37,7 +37,7 @@ class RunFolder:
         resume = asked.pop("resume", False)
         out = asked.pop("out", None)
         self.path = Path(out) if out else _next_free(verb)
-        known = _read(self.path / CONFIG)
+        known = read_config(self.path)
         if resume:
             if out is None:
                 raise ValueError("--resume needs --out: the folder of the run to go on with")
@@ -72,10 +72,6 @@ class RunFolder:
     def results(self) -> Results:
         """Empty results that will be written here."""
         return Results(self.verb, folder=self.path)
-
-    def log(self, row: dict[str, Any]) -> None:
-        """Append a line to log.jsonl."""
-        self.rewrite_log([*self.logged(), row])
 
     def logged(self) -> list[dict[str, Any]]:
         """The lines of log.jsonl."""
@@ -126,7 +122,12 @@ def _occupied(path: Path) -> bool:
     return path.is_dir() and any(path.iterdir())
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """What the run in a folder was asked for, or None where there is none.
+
+    Raises ValueError where the file is damaged.
+    """
+    path = folder / CONFIG
     if not path.is_file():
         return None
     try:

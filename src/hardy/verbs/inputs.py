@@ -155,9 +155,10 @@ def attack_of(asked: config.Attacked) -> PGD:
 def protocol_of(
     asked: config.Evaluate | config.Criticality | config.Train,
 ) -> Protocol:
-    """How robust accuracy is reported: worst of --restarts, other starts than in training."""
+    """How robust accuracy is reported: worst of --restarts. Attacks keep no gradients of the
+    weights and no momentum, so they take twice the pictures of a training step at once."""
     return Protocol(
-        attack_of(asked), asked.restarts, asked.seed, asked.precision, max(256, asked.batch_size)
+        attack_of(asked), asked.restarts, asked.seed, asked.precision, 2 * asked.batch_size
     )
 
 
@@ -178,9 +179,35 @@ def checkpoint_of(asked: config.FromCheckpoint, data: DataSet, device: torch.dev
             model=asked.model,
             normalize=asked.normalize,
         )
+    if any(value.dtype == torch.float64 for value in found.model.parameters()):
+        found.notes.append("the file is in double precision: it is run in single precision")
+        found.model.float()
     must_fit(found, data)
     must_run(found.model, found.architecture.model, data)
     return replace(found, model=placed(found.model, device))
+
+
+def unseen_val(found: Checkpoint, data: DataSet) -> bool:
+    """Whether the validation pictures are new to a network: only where this project trained
+    it, and all that it started from, on the same pictures with the same cut."""
+    own = ("content_hash", "val_fraction")
+    return found.ours and all(found.extra.get(key) == data.provenance[key] for key in own)
+
+
+def origin(data: DataSet, method: str, start: Checkpoint | None = None) -> dict[str, Any]:
+    """What a checkpoint must say of its data, so that it is known later what it has seen."""
+    about = {
+        "data": data.name,
+        "content_hash": data.provenance["content_hash"],
+        "val_fraction": data.provenance["val_fraction"],
+        "method": method,
+    }
+    if start is None:
+        return about
+    if not unseen_val(start, data):
+        about["content_hash"] = "seen elsewhere"
+    inherited = {key: start.extra[key] for key in ("chosen_on",) if key in start.extra}
+    return {**inherited, **about}
 
 
 def must_fit(found: Checkpoint, data: DataSet) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hardy import config
 from hardy.console import say
-from hardy.data.augment import default_augment
+from hardy.data.augment import augment_of
 from hardy.data.splits import DataSet, Split, halves, limited
 from hardy.evaluation.pictures import KIND, predictions, write_pictures
 from hardy.evaluation.results import Results
@@ -20,6 +20,7 @@ from hardy.evaluation.robustness import Protocol, accuracies, adversarial, gains
 from hardy.finetuning.interpolate import Point, allowed_fall, choose, weights_at
 from hardy.finetuning.mrc import Criticality, candidates
 from hardy.finetuning.rift import Tried, attempt, best_of, ranked, start_point
+from hardy.finetuning.steps import Steps
 from hardy.finetuning.tune import BN_ONLY, Candidate, has_batchnorm
 from hardy.models.load import BEST, Checkpoint, save
 from hardy.verbs.folder import RunFolder, finish
@@ -30,10 +31,11 @@ from hardy.verbs.inputs import (
     data_of,
     device_of,
     keywords,
+    origin,
     protocol_of,
+    unseen_val,
 )
 from hardy.verbs.mrc import measure
-from hardy.verbs.train import origin
 
 SHOWN = 8
 WORDS = ("search", "least", "most", "last", "all")
@@ -52,6 +54,11 @@ def run(asked: config.Rift) -> Results:
     folder = RunFolder("rift", asked)
     results = folder.results()
     results.notes += [how, *net.notes]
+    if asked.mrc_split == "test" and asked.choose_on != "test":
+        results.notes.append(
+            "Criticality was measured on test pictures, the reported ones among them: which "
+            "modules were tried is not independent of what is reported."
+        )
     data = replace(data, train=data.train.to(device))
     choosing, reported = choosing.to(device), reported.to(device)
 
@@ -69,13 +76,10 @@ def run(asked: config.Rift) -> Results:
     if baseline is not None:
         alpha = choose(start, baseline.points, asked.tolerance).alpha
         states[BN_ONLY] = weights_at(before, baseline.changed, alpha)
-    _report(results, net.model, states, reported, protocol, data)
+    _report(results, net.model, states, reported, protocol, data, folder.steps())
 
     net.model.load_state_dict(states["result"])
-    extra = {**origin(data, "rift"), "chosen_on": choosing.name}
-    if choosing.name != data.val.name:
-        # Its start had seen val, so a later run must not choose there either.
-        extra["content_hash"] = "seen elsewhere"
+    extra = {**origin(data, "rift", net), "chosen_on": choosing.name}
     save(folder.path / BEST, net.model, net.architecture, classes=data.classes, extra=extra)
     results.add_artifact(folder.path / BEST, "weights")
     results.facts |= {"model": net.architecture.model, "data": data.name}
@@ -124,18 +128,18 @@ def _where_to_choose(
     """
     on = asked.choose_on
     if on == "auto":
-        own = net.ours and net.extra.get("content_hash") == data.provenance["content_hash"]
-        same = own and net.extra.get("val_fraction") == data.provenance["val_fraction"]
-        on = "val" if same else "half"
+        on = "val" if unseen_val(net, data) else "half"
     if on == "val":
         choosing, reported = data.val, data.test
         how = "The module, learning rate and α were chosen on val; test was read once, at the end."
     elif on == "half":
         choosing, reported = halves(data.test, DATA_SEED)
+        who = "This network comes from elsewhere and has"
+        if net.ours:
+            who = "What this network was trained from may have"
         how = (
-            "This network comes from elsewhere and has seen all of train, so no validation "
-            "pictures are left: one seeded half of test was used to choose, the other half is "
-            "reported."
+            f"{who} seen all of train, so no validation pictures are left: one seeded half of "
+            "test was used to choose, the other half is reported."
         )
     else:
         choosing = reported = data.test
@@ -209,7 +213,7 @@ def _search(
             net.model,
             candidate,
             data.train,
-            default_augment(data) if asked.augment else None,
+            augment_of(data, asked.augment),
             settings,
             asked.alphas,
             choosing,
@@ -276,6 +280,7 @@ def _report(
     split: Split,
     protocol: Protocol,
     data: DataSet,
+    steps: Steps,
 ) -> None:
     """Measure the networks on the reported split, once, and keep a few of its pictures."""
     few = limited(split, SHOWN, DATA_SEED)
@@ -288,7 +293,11 @@ def _report(
         said[subject] = predictions(model, few.pixels(slice(None)), x_adv)
         same = next((s for s in verdicts if _equal(states[s], state)), None)
         label = f"{subject}, reported split"
-        verdicts[subject] = verdicts[same] if same else judge(model, split, protocol, label)
+        verdicts[subject] = (
+            verdicts[same]
+            if same
+            else steps.verdicts(label, lambda label=label: judge(model, split, protocol, label))
+        )
         results.measurements += accuracies(verdicts[subject], protocol, split.name, subject)
     results.measurements += gains(
         verdicts["start"], verdicts["result"], protocol, split.name, "result"

@@ -10,14 +10,14 @@ from torch import nn
 
 from hardy import config
 from hardy.console import say
-from hardy.data.augment import default_augment
+from hardy.data.augment import augment_of
 from hardy.data.splits import DataSet, limited
 from hardy.evaluation.results import Measurement, Results
 from hardy.evaluation.robustness import Protocol, Verdicts, accuracies, judge
 from hardy.methods.find import make
 from hardy.methods.protocol import Method, Nets
 from hardy.models.architecture import Architecture
-from hardy.models.load import BEST, read_checkpoint, save
+from hardy.models.load import BEST, Checkpoint, read_checkpoint, save
 from hardy.training import checkpoint
 from hardy.verbs.folder import RunFolder, finish
 from hardy.verbs.inputs import (
@@ -28,8 +28,10 @@ from hardy.verbs.inputs import (
     device_of,
     keywords,
     must_run,
+    origin,
     placed,
     protocol_of,
+    unseen_val,
 )
 
 
@@ -40,13 +42,14 @@ def run(asked: config.Train) -> Results:
     method = make(asked.method, asked.method_options)
     protocol = protocol_of(asked)
     data = data_of(asked, asked.limit)
-    model, architecture = _network(asked, data, device)
+    model, architecture, start = _network(asked, data, device)
     folder = RunFolder("train", asked)
     say(f"{method!r} on {data!r}, {protocol.attack!r}, {device}")
 
     data = data.to(device)
     state = checkpoint.load(folder.path, device) if asked.resume else None
-    history = _History(folder, method, architecture, data, protocol, asked)
+    about = origin(data, asked.method, start)
+    history = _History(folder, method, architecture, data, protocol, asked, about)
     if state is not None:
         history.rows = folder.logged()[: state["epoch"]]
         folder.rewrite_log(history.rows)
@@ -63,7 +66,7 @@ def run(asked: config.Train) -> Results:
         "threat": repr(protocol.attack.threat),
         "best epoch": history.best["epoch"] + 1,
     }
-    results.notes += _notes(data)
+    results.notes += _notes(data, start)
     results.measurements += accuracies(verdicts, protocol, test.name, asked.method)
     results.measurements += history.measurements(asked.method)
     results.add_artifact(folder.path / BEST, "weights")
@@ -84,8 +87,9 @@ class _History:
         data: DataSet,
         protocol: Protocol,
         asked: config.Train,
+        origin: dict[str, Any],
     ) -> None:
-        self.folder, self.method, self.asked = folder, method, asked
+        self.folder, self.method, self.asked, self.origin = folder, method, asked, origin
         self.architecture, self.data = architecture, data
         self.protocol = Protocol(
             protocol.attack, 1, asked.seed, asked.precision, protocol.batch_size
@@ -112,7 +116,7 @@ class _History:
                 model,
                 self.architecture,
                 classes=self.data.classes,
-                extra=origin(self.data, self.asked.method),
+                extra=self.origin,
             )
         self.folder.rewrite_log(self.rows)
         checkpoint.save(self.folder.path, state())
@@ -147,16 +151,6 @@ class _History:
         return found
 
 
-def origin(data: DataSet, method: str) -> dict[str, Any]:
-    """What a checkpoint must say of its data, so that its val is known later."""
-    return {
-        "data": data.name,
-        "content_hash": data.provenance["content_hash"],
-        "val_fraction": data.provenance["val_fraction"],
-        "method": method,
-    }
-
-
 def _fit(
     asked: config.Train,
     method: Method,
@@ -188,7 +182,7 @@ def _fit(
         method,
         protocol.attack,
         data.train,
-        default_augment(data) if asked.augment else None,
+        augment_of(data, asked.augment),
         settings,
         resume=state,
         on_epoch=on_epoch,
@@ -198,13 +192,13 @@ def _fit(
 
 def _network(
     asked: config.Train, data: DataSet, device: torch.device
-) -> tuple[nn.Module, Architecture]:
-    """A new network, or that of --checkpoint."""
+) -> tuple[nn.Module, Architecture, Checkpoint | None]:
+    """A new network, or that of --checkpoint, and then where it comes from."""
     if asked.checkpoint is not None or isinstance(asked.model, nn.Module):
         found = checkpoint_of(asked, data, device)
         for sentence in found.notes:
             say(sentence)
-        return found.model, found.architecture
+        return found.model, found.architecture, found
     if asked.model is None:
         raise ValueError("--model is missing: give an architecture, such as resnet18")
     architecture = Architecture(
@@ -216,7 +210,7 @@ def _network(
     torch.manual_seed(asked.seed)
     model = architecture.build()
     must_run(model, architecture.model, data)
-    return placed(model, device), architecture
+    return placed(model, device), architecture, None
 
 
 def _again(asked: config.Train) -> Any:
@@ -225,10 +219,15 @@ def _again(asked: config.Train) -> Any:
     return None if named else asked.model
 
 
-def _notes(data: DataSet) -> list[str]:
+def _notes(data: DataSet, start: Checkpoint | None) -> list[str]:
     found = [
         "The epoch was chosen on validation pictures; the test split was read once, at the end."
     ]
+    if start is not None and not unseen_val(start, data):
+        found.append(
+            "The network that this run started from may have seen the validation pictures in its "
+            "own training: the choice of the epoch, and val accuracies, may be flattered."
+        )
     notes = str(data.provenance.get("notes", ""))
     return [*found, f"Data: {notes}."] if notes else found
 
