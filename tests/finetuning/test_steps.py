@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from hardy.finetuning.steps import Steps, as_bytes
+from hardy.evaluation.robustness import Verdicts
+from hardy.finetuning.steps import Steps
 from hardy.finetuning.tune import BN_ONLY, Candidate
 
 
@@ -19,7 +20,7 @@ def test_what_is_kept_is_found_again_to_the_bit(tmp_path: Path) -> None:
         "half": torch.randn(3, 4).bfloat16(),
         "turned": torch.randn(3, 4).t(),
         "count": torch.tensor(7),
-        "right": as_bytes(torch.tensor([True, False])),
+        "right": torch.tensor([True, False]).to(torch.uint8),
     }
     steps.keep_json("mrc", value)
     steps.keep_tensors("tuned", tensors)
@@ -122,3 +123,17 @@ def test_odd_names_stay_in_the_folder(tmp_path: Path, name: str) -> None:
     (file,) = (tmp_path / "steps").iterdir()
     assert file.suffix == ".json"
     assert list(tmp_path.iterdir()) == [tmp_path / "steps"]
+
+
+def test_verdicts_are_judged_once(tmp_path: Path) -> None:
+    right = Verdicts(torch.tensor([True, True, False]), torch.tensor([True, False, False]))
+    calls: list[int] = []
+
+    def judge() -> Verdicts:
+        calls.append(1)
+        return right
+
+    for _ in range(2):
+        found = Steps(tmp_path).verdicts("net α=0.5", judge)
+        assert torch.equal(found.clean, right.clean) and torch.equal(found.robust, right.robust)
+    assert calls == [1]
