@@ -118,9 +118,7 @@ def main() -> None:
         ("frozen", "full forward, backward to the module"),
         ("cached", "cached suffixes"),
     ):
-        print(
-            f"{what:38}{best[name]:8.2f} s   ours is {best[name] / best['cached']:.2f} times faster"
-        )
+        print(f"{what:38}{best[name]:8.2f} s{best[name] / best['cached']:8.2f} times ours")
     print(f"largest difference of an MRC {worst:.1e}, of at most {scale:.2f} nats")
 
 
