@@ -28,21 +28,21 @@ def say(line: str) -> None:
 
 @contextmanager
 def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
-    """A bar with speed and time left, on a terminal only; yields `advance(n, note='')`."""
+    """A bar with speed and time left, on a terminal only; yields `advance(n)`."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[speed]}/s {task.fields[note]}"),
+        TextColumn("{task.fields[speed]}/s"),
     )
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
-        task = bar.add_task(description, total=total, speed="–", note="")
+        task = bar.add_task(description, total=total, speed="–")
 
-        def advance(count: int = 1, note: str = "") -> None:
+        def advance(count: int = 1) -> None:
             speed = bar.tasks[0].speed
             shown = "–" if speed is None else f"{speed:.0f}"
-            bar.update(task, advance=count, speed=shown, note=note)
+            bar.update(task, advance=count, speed=shown)
 
         yield advance
