@@ -17,7 +17,6 @@ from hardy.models.load import Checkpoint
 from hardy.verbs.folder import RunFolder, finish
 from hardy.verbs.inputs import (
     DATA_SEED,
-    attack_of,
     check,
     checkpoint_of,
     data_of,
@@ -31,7 +30,7 @@ def run(asked: config.Mrc) -> Results:
     """Measure as asked; the results, with the run folder in `.folder`."""
     check(asked)
     device = device_of(asked.device)
-    attack_of(asked)
+    protocol = protocol_of(asked)
     data = data_of(asked, asked.limit)
     net = checkpoint_of(asked, data, device)
     folder = RunFolder("mrc", asked)
@@ -39,7 +38,7 @@ def run(asked: config.Mrc) -> Results:
     results.facts |= {
         "model": net.architecture.model,
         "data": data.name,
-        "threat": repr(attack_of(asked).threat),
+        "threat": repr(protocol.attack.threat),
     }
     results.notes += net.notes
     measured = measure(asked, net, data, device, folder, results)
@@ -61,8 +60,9 @@ def measure(
 ) -> list[Criticality]:
     """The criticality of every module, written into the results."""
     sample = _sample(asked, data).to(device)
-    attack = replace(attack_of(asked), step_size=asked.mrc_step_size or asked.step_size)
-    protocol = replace(protocol_of(asked), attack=attack, restarts=1)
+    protocol = protocol_of(asked)
+    attack = replace(protocol.attack, step_size=asked.mrc_step_size or asked.step_size)
+    protocol = replace(protocol, attack=attack, restarts=1)
     ascent = (
         Ascent(radius=asked.radius)
         if asked.mrc_ascent == "full"

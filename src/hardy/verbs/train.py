@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -91,9 +92,7 @@ class _History:
     ) -> None:
         self.folder, self.method, self.asked, self.origin = folder, method, asked, origin
         self.architecture, self.data = architecture, data
-        self.protocol = Protocol(
-            protocol.attack, 1, asked.seed, asked.precision, protocol.batch_size
-        )
+        self.protocol = replace(protocol, restarts=1)
         self.val = limited(data.val, asked.val_pictures, DATA_SEED)
         self.rows: list[dict[str, Any]] = []
 
