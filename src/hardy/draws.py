@@ -48,7 +48,7 @@ class Draws:
     index: Tensor
     restart: int = 0
 
-    def take(self, rows: Tensor) -> Draws:
+    def take(self, rows: Tensor | slice) -> Draws:
         """The draws of some rows of the batch: the same numbers as in the whole batch."""
         return replace(self, index=self.index[rows])
 

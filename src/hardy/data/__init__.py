@@ -3,20 +3,25 @@
 from hardy.data.augment import Augment, augment_of, flip, pad_crop
 from hardy.data.load import load_data
 from hardy.data.loader import Batch, batch_count, batches
+from hardy.data.mixing import joined, load_extra
+from hardy.data.order import Mix
 from hardy.data.splits import DataSet, Split, halves, limited, stratified
 
 __all__ = [
     "Augment",
     "Batch",
     "DataSet",
+    "Mix",
     "Split",
     "augment_of",
     "batch_count",
     "batches",
     "flip",
     "halves",
+    "joined",
     "limited",
     "load_data",
+    "load_extra",
     "pad_crop",
     "stratified",
 ]

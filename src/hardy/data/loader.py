@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from hardy.data.splits import Split, shuffled
+from hardy.data.order import Mix, batches_in, row_order
+from hardy.data.splits import Split
 from hardy.draws import Draws
 
 
@@ -24,8 +24,8 @@ class Batch:
     def __len__(self) -> int:
         return len(self.y)
 
-    def take(self, rows: Tensor) -> Batch:
-        """Some rows of the batch, with the same draws as in the whole."""
+    def take(self, rows: Tensor | slice) -> Batch:
+        """Some rows of the batch, with the same draws as in the whole; of a slice, views."""
         return Batch(self.x[rows], self.y[rows], self.index[rows], self.draws.take(rows))
 
 
@@ -38,25 +38,48 @@ def batches(
     augment: Callable[[Tensor, Draws], Tensor] | None = None,
     shuffle: bool = False,
     drop_last: bool = False,
+    mix: Mix | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """One pass over a split, on the device where it lies.
 
     The order is a permutation by (seed, epoch), the same on every device. A split of less
-    than one batch keeps its part of a batch whatever drop_last says. Raises ValueError
-    where batch_size is not positive.
+    than one batch keeps its part of a batch whatever drop_last says.
+
+    mix: the split is own and extra rows joined; every batch is whole and has its share of
+    both, and there are as many as the own rows alone would make.
+
+    part: (rank, world), this process among all; each batch is cut into `world` contiguous
+    equal pieces, and batch_size counts all of them. The rest of a last batch that cannot
+    be cut equally is dropped.
+
+    Raises ValueError where batch_size is not positive or no multiple of `world`, where
+    there are fewer rows than processes, and where a batch of a mix would lack one kind.
     """
-    count = batch_count(split, batch_size, drop_last)
-    order = shuffled(len(split), seed, epoch, "order") if shuffle else torch.arange(len(split))
-    rows = order.to(split.images.device).split(batch_size)[:count]
-    return (_batch(split, each, seed, epoch, augment) for each in rows)
+    order = row_order(
+        len(split),
+        batch_size,
+        split.images.device,
+        seed=seed,
+        epoch=epoch,
+        shuffle=shuffle,
+        drop_last=drop_last,
+        mix=mix,
+        part=part,
+    )
+    return (_batch(split, rows, seed, epoch, augment) for rows in order)
 
 
-def batch_count(split: Split, batch_size: int, drop_last: bool = False) -> int:
-    """How many batches a pass has."""
-    if batch_size < 1:
-        raise ValueError(f"--batch-size must be at least 1, not {batch_size}")
-    whole, rest = divmod(len(split), batch_size)
-    return whole if rest == 0 or (drop_last and whole) else whole + 1
+def batch_count(
+    split: Split,
+    batch_size: int,
+    drop_last: bool = False,
+    *,
+    mix: Mix | None = None,
+    part: tuple[int, int] = (0, 1),
+) -> int:
+    """How many batches a pass has, the same in every process. Raises ValueError as `batches`."""
+    return batches_in(len(split), batch_size, drop_last, mix, part)
 
 
 def _batch(

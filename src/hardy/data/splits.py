@@ -16,8 +16,8 @@ class Split:
     """Pictures and their classes.
 
     images: uint8 (N, C, H, W). labels: int64 (N,). index: int64 (N,), each example's
-    position in its file's own split: random draws belong to it, so a part of a split
-    keeps the draws of the whole.
+    position in its file's own split (of extra pictures, moved up by `mixing.joined`): random
+    draws belong to it, so a part of a split keeps the draws of the whole.
     """
 
     images: Tensor

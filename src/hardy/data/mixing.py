@@ -1,0 +1,129 @@
+"""More training pictures, often generated ones, beside a set's own.
+
+Carmon et al. 2019 (arXiv:1905.13736) and Gowal et al. 2021 (arXiv:2110.09468): a fixed
+share of every batch is extra, and an epoch keeps the number of batches of the own set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hardy.data.load import as_split, read_raw, require_train
+from hardy.data.raw import Raw
+from hardy.data.splits import DataSet, Split, limited
+
+# Beyond any position in a file, so that no extra picture shares its draws with an own one.
+INDEX_OFFSET = 2**40
+
+
+def load_extra(
+    spec: str, root: Path | str | None, data: DataSet, limit: int | None = None
+) -> Split:
+    """The pictures of an extra set as one Split 'extra', labelled by the classes of `data`.
+
+    spec and root: as `load_data` takes them. A set with splits gives its train split, one
+    without gives all. Pictures of folders and of Tiny-ImageNet are resized to those of
+    `data`. limit: at most so many, stratified; the same ones each time.
+
+    Raises ValueError where a size, a channel or a class differs from `data`, where the
+    extra pictures are those of `data` itself, for a limit below 1, and as `load_data`.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"--extra-limit must be at least 1, not {limit}")
+    kind = spec.partition(":")[0]
+    resized = kind in ("folder", "tiny-imagenet")
+    name, raw = read_raw(spec, root, data.image_size if resized else None)
+    if len(raw.parts) > 1:
+        require_train(raw)
+    part = raw.parts["train"] if len(raw.parts) > 1 else next(iter(raw.parts.values()))
+    split = as_split(part, "extra")
+    _check_pictures(split, name, data)
+    _check_other(raw, name, data)
+    labels = _relabelled(split.labels, raw.classes, name, data, by_name=kind == "folder")
+    return limited(replace(split, labels=labels), limit, seed=0)
+
+
+def joined(train: Split, extra: Split) -> Split:
+    """The rows of train, then those of extra, on train's device; `Mix(len(train), …)` fits it.
+
+    The index of extra is moved up by 2**40: its draws are not those of train.
+    """
+    assert train.images.shape[1:] == extra.images.shape[1:], "load_extra refuses other sizes"
+    extra = extra.to(train.images.device)
+    return Split(
+        torch.cat([train.images, extra.images]),
+        torch.cat([train.labels, extra.labels]),
+        torch.cat([train.index, extra.index + INDEX_OFFSET]),
+        train.name,
+    )
+
+
+def _check_pictures(extra: Split, name: str, data: DataSet) -> None:
+    if not len(extra):
+        raise ValueError(f"the extra data {name} have no pictures: give some or leave them out")
+    channels, size = extra.images.shape[1], extra.images.shape[-1]
+    if channels != data.in_channels:
+        kinds = {1: "grey", 3: "coloured"}
+        raise ValueError(
+            f"the extra pictures of {name} are {kinds[channels]}, those of {data.name} "
+            f"{kinds.get(data.in_channels, f'of {data.in_channels} channels')}: "
+            f"give extra ones of {data.in_channels} channel(s)"
+        )
+    if size != data.image_size:
+        raise ValueError(
+            f"the extra pictures of {name} have {size}×{size} pixels, those of {data.name} "
+            f"{data.image_size}×{data.image_size}: resize them, or give them as folder:PATH"
+        )
+
+
+def _check_other(raw: Raw, name: str, data: DataSet) -> None:
+    """The set itself would bring its own val and test pictures into training."""
+    # Hashing millions of pictures takes seconds: only where the file has the same name.
+    same = raw.source == data.provenance.get("source")
+    if same and raw.content_hash == data.provenance.get("content_hash"):
+        raise ValueError(
+            f"the extra data {name} are the data themselves, with the pictures that are kept "
+            "for val and test: give another set"
+        )
+
+
+def _relabelled(
+    labels: Tensor, classes: tuple[str, ...], name: str, data: DataSet, *, by_name: bool
+) -> Tensor:
+    """The labels as classes of `data`.
+
+    Numbers name nothing: where one side has no more than them, labels must only fit. The
+    classes of a folder are always names (by_name), and their order, the alphabet's, is
+    made that of `data`.
+    """
+    named = by_name or (classes != _numbers(classes) and data.classes != _numbers(data.classes))
+    if not named:
+        if int(labels.max()) >= data.num_classes:
+            raise ValueError(
+                f"the extra data {name} have the label {int(labels.max())}, but {data.name} has "
+                f"{data.num_classes} classes: give labels from 0 to {data.num_classes - 1}"
+            )
+        return labels
+    if classes == data.classes:
+        return labels
+    if differing := sorted(set(classes) ^ set(data.classes)):
+        raise ValueError(
+            f"the extra data {name} and {data.name} differ in their classes "
+            f"({', '.join(differing[:5])}): give both the same classes"
+        )
+    if not by_name:
+        at = next(i for i, each in enumerate(classes) if each != data.classes[i])
+        raise ValueError(
+            f"the extra data {name} have other numbers for the same classes ({at} is "
+            f"{classes[at]}, in {data.name} {data.classes[at]}): give both one order"
+        )
+    place = [data.classes.index(each) for each in classes]
+    return torch.tensor(place)[labels]
+
+
+def _numbers(classes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(str(number) for number in range(len(classes)))

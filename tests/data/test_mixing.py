@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hardy.data import DataSet, Mix, Split, batches, joined, load_data, load_extra
+
+NAMES = ("cat", "dog", "eel")
+
+
+def dataset(
+    classes: tuple[str, ...] = NAMES, channels: int = 3, size: int = 4, **provenance: str
+) -> DataSet:
+    """Nine pictures; all three splits are the same."""
+    images = torch.arange(9, dtype=torch.uint8).view(-1, 1, 1, 1)
+    images = images.expand(-1, channels, size, size).clone()
+    split = Split(images, torch.arange(9) % 3, torch.arange(9), "train")
+    return DataSet("pets", split, split, split, classes, "none", provenance)
+
+
+def arrays(count: int = 6, size: int = 4, channels: int = 3) -> dict[str, Any]:
+    """Pictures filled with 100 + row; labels 0, 1, 2, 0, …"""
+    images = np.arange(100, 100 + count, dtype=np.uint8)[:, None, None, None]
+    return {
+        "image": np.broadcast_to(images, (count, size, size, channels)),
+        "label": np.arange(count) % 3,
+    }
+
+
+@pytest.fixture
+def generated(tmp_path: Path):
+    """Writes an npz of those arrays and gives its spec."""
+
+    def make(**changes: Any) -> str:
+        path = tmp_path / "made.npz"
+        np.savez(path, **{**arrays(), **changes})
+        return f"npz:{path}"
+
+    return make
+
+
+def pets(picture, names=("eel", "cat", "dog"), size: int = 4, split: str = "") -> dict[str, bytes]:
+    """Two pictures of each class, whose red is 10 · its place in `names` and one more."""
+    return {
+        f"{split}{name}/{row}.png": picture((10 * place + row, 0, 0), size=(size, size))
+        for place, name in enumerate(names)
+        for row in range(2)
+    }
+
+
+def test_arrays_without_splits_give_all_of_their_pictures(generated):
+    extra = load_extra(generated(), None, dataset())
+    assert extra.name == "extra"
+    assert extra.images[:, 2, 3, 3].tolist() == list(range(100, 106))
+    assert extra.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    assert extra.index.tolist() == list(range(6))
+    relative = generated().removeprefix("npz:")
+    path = Path(relative)
+    assert len(load_extra(f"npz:{path.name}", path.parent, dataset())) == 6
+
+
+def test_arrays_with_splits_give_their_train_split(tmp_path: Path):
+    some = arrays()
+    parts = {f"{split}_{name}": some[name][rows] for name in some
+             for split, rows in (("train", slice(0, 4)), ("test", slice(4, 6)))}  # fmt: skip
+    np.savez(tmp_path / "made.npz", **parts)
+    extra = load_extra("npz:made.npz", tmp_path, dataset())
+    assert extra.images[:, 0, 0, 0].tolist() == [100, 101, 102, 103]
+    del parts["train_image"], parts["train_label"]
+    parts |= {"val_image": some["image"], "val_label": some["label"]}
+    np.savez(tmp_path / "made.npz", **parts)
+    with pytest.raises(ValueError, match="has val and test but no train split"):
+        load_extra("npz:made.npz", tmp_path, dataset())
+
+
+def test_a_named_set_without_splits_is_not_cut():
+    extra = load_extra("digits", None, dataset(tuple("0123456789"), channels=1, size=8))
+    assert len(extra) == 1797
+    assert extra.labels[:4].tolist() == [0, 1, 2, 3]
+
+
+def test_the_set_itself_is_refused(generated):
+    data = load_data("digits")
+    with pytest.raises(ValueError, match="extra data digits are the data themselves"):
+        load_extra("digits", None, data)
+    other = dataset(source="made.npz", content_hash="0" * 16)
+    assert len(load_extra(generated(), None, other)) == 6
+
+
+def test_a_limit_is_stratified_and_always_takes_the_same(generated):
+    spec = generated(**arrays(60))
+    first, second = (load_extra(spec, None, dataset(), limit=12) for _ in range(2))
+    assert torch.bincount(first.labels).tolist() == [4, 4, 4]
+    assert torch.equal(first.index, second.index)
+    assert torch.equal(first.images[:, 0, 0, 0].long(), first.index + 100)
+    assert len(load_extra(spec, None, dataset(), limit=61)) == 60
+    with pytest.raises(ValueError, match="--extra-limit must be at least 1, not 0"):
+        load_extra(spec, None, dataset(), limit=0)
+
+
+def test_the_classes_of_a_folder_are_matched_by_name(tree, picture):
+    root = tree(pets(picture))
+    extra = load_extra(f"folder:{root}", None, dataset(("eel", "cat", "dog")))
+    reds = extra.images[:, 0, 0, 0].tolist()
+    assert dict(zip(reds, extra.labels.tolist(), strict=True)) == {
+        0: 0, 1: 0, 10: 1, 11: 1, 20: 2, 21: 2,
+    }  # fmt: skip
+    same = load_extra(f"folder:{root}", None, dataset())
+    assert same.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert same.images[:, 0, 0, 0].tolist() == [10, 11, 20, 21, 0, 1]
+
+
+def test_a_folder_gives_its_train_split_in_the_size_of_the_data(tree, picture):
+    files = pets(picture, size=8, split="train/") | pets(picture, size=8, split="test/")
+    extra = load_extra("folder:tree", tree(files).parent, dataset())
+    assert extra.images.shape == (6, 3, 4, 4)
+    assert extra.images[:, 0].float().var((1, 2)).max() == 0
+    assert extra.images[:, 0, 0, 0].tolist() == [10, 11, 20, 21, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("classes", "differing"), [(NAMES, "eel, fox"), (("0", "1", "2"), "0, 1, 2, cat, dog")]
+)
+def test_the_classes_of_a_folder_must_be_those_of_the_data(tree, picture, classes, differing):
+    root = tree(pets(picture, ("cat", "dog", "fox")))
+    with pytest.raises(ValueError, match=rf"tree and pets differ in .* \({differing}\)"):
+        load_extra(f"folder:{root}", None, dataset(classes))
+
+
+@pytest.mark.parametrize("classes", [NAMES, ("0", "1", "2")])
+def test_names_are_compared_where_both_sides_have_them(generated, classes):
+    spec = generated(classes=np.array(classes))
+    assert load_extra(spec, None, dataset()).labels.tolist() == [0, 1, 2, 0, 1, 2]
+    unnamed = dataset(("0", "1", "2"))
+    assert load_extra(spec, None, unnamed).labels.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label": np.arange(6)}, "made have the label 5, but pets has 3 classes: .* from 0 to 2"),
+        ({"classes": np.array(["cat", "dog", "fox"])}, r"differ in their classes \(eel, fox\)"),
+        ({"classes": np.array(["cat", "eel", "dog"])}, r"\(1 is eel, in pets dog\): .* one order"),
+        (arrays(size=5), "made have 5×5 pixels, those of pets 4×4: resize them, or give them as"),
+        (arrays(channels=1), "made are grey, those of pets coloured"),
+    ],
+)
+def test_what_differs_is_named(generated, changes: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message) as caught:
+        load_extra(generated(**changes), None, dataset())
+    assert "\n" not in str(caught.value)
+
+
+def test_fewer_classes_without_names_fit(generated):
+    extra = load_extra(generated(label=np.zeros(6, int)), None, dataset())
+    assert extra.labels.tolist() == [0] * 6
+
+
+def test_an_unknown_name_is_refused_as_for_data():
+    with pytest.raises(ValueError, match=r"unknown data 'npz:'.*folder:PATH, npz:PATH"):
+        load_extra("npz:", None, dataset())
+
+
+def test_joined_rows_are_own_then_extra_with_draws_of_their_own(generated):
+    data = dataset()
+    extra = load_extra(generated(), None, data)
+    both = joined(data.train, extra)
+    assert (len(both), both.name) == (15, "train")
+    assert both.images[:, 0, 0, 0].tolist() == [*range(9), *range(100, 106)]
+    assert both.labels.tolist() == [0, 1, 2] * 5
+    assert both.index.tolist() == [*range(9), *range(2**40, 2**40 + 6)]
+    (batch,) = batches(both, 15, seed=0)
+    drawn = batch.draws.uniform((4,), "crop")
+    (alone,) = batches(data.train, 9, seed=0)
+    assert torch.equal(drawn[:9], alone.draws.uniform((4,), "crop"))
+    assert len(drawn.unique()) == drawn.numel()
+
+
+def test_a_joined_split_trains_in_its_mix(generated):
+    data = dataset()
+    both = joined(data.train, load_extra(generated(), None, data))
+    found = list(batches(both, 3, seed=0, shuffle=True, drop_last=True, mix=Mix(9, 0.7)))
+    assert [(batch.index >= 2**40).tolist() for batch in found] == [[False, True, True]] * 3
