@@ -78,7 +78,8 @@ def test_every_flag_has_a_sentence(verb: str, capsys: pytest.CaptureFixture[str]
 
 def test_help_names_the_recipes_of_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
     said = " ".join(helped(capsys, "train", "--help").split())
-    assert "--recipe NAME takes a published setting: pgd_at_rift, pgd_at_rice." in said
+    assert "--recipe NAME takes a published setting: pgd_at_rift, pgd_at_rice, " in said
+    assert "score_official" in said and "rift_official" not in said
     assert "published setting" not in helped(capsys, "evaluate", "--help")
 
 

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from hardy.losses import cross_entropy, full, kl_divergence, margin
+from hardy.losses import (
+    cross_entropy,
+    full,
+    kl_divergence,
+    margin,
+    probabilities,
+    squared_error,
+)
 
 # Logits whose softmax is (1/2, 1/4, 1/4) and (1/4, 1/4, 1/2), up to a constant.
 HALF_FIRST = torch.tensor([[math.log(2), 0.0, 0.0]], dtype=torch.float64)
@@ -71,6 +78,20 @@ def test_margin_is_positive_where_misclassified() -> None:
     assert margin(logits, torch.tensor([0, 1, 1])).tolist() == [-0.5, 2.0, -3.0]
 
 
+def test_probabilities_by_hand() -> None:
+    """Whatever constant is added to the logits, and however large they are."""
+    expected = torch.tensor([[1 / 2, 1 / 4, 1 / 4], [1 / 4, 1 / 4, 1 / 2]]).double()
+    found = probabilities(torch.cat([HALF_FIRST, HALF_LAST + 1000]))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_squared_error_by_hand_is_summed_over_the_classes() -> None:
+    """(1/4)^2 + 0 + (1/4)^2 of the one, 1 + 1 between two certain classes."""
+    p = torch.tensor([[1 / 2, 1 / 4, 1 / 4], [1, 0, 0]])
+    q = torch.tensor([[1 / 4, 1 / 4, 1 / 2], [0, 0, 1]])
+    assert squared_error(p, q).tolist() == [1 / 8, 2]
+
+
 def test_two_classes() -> None:
     """With two classes the cross-entropy is softplus of the margin."""
     logits = torch.tensor([[1.0, 3.0], [2.0, -1.0]]).double()
@@ -85,8 +106,9 @@ def test_half_types_are_computed_in_float32(dtype: torch.dtype) -> None:
     y = torch.tensor([0, 4, 9])
     assert torch.equal(cross_entropy(logits, y), cross_entropy(logits.float(), y))
     assert torch.equal(margin(logits, y), margin(logits.float(), y))
+    assert torch.equal(probabilities(logits), probabilities(logits.float()))
     found = kl_divergence(logits, logits.flip(1))
-    assert found.dtype == torch.float32
+    assert found.dtype == probabilities(logits).dtype == torch.float32
     assert torch.equal(found, kl_divergence(logits.float(), logits.float().flip(1)))
 
 
@@ -94,7 +116,8 @@ def test_half_types_are_computed_in_float32(dtype: torch.dtype) -> None:
 def test_full_types_stay_as_they_are(dtype: torch.dtype) -> None:
     logits, y = torch.ones(2, 3, dtype=dtype), torch.tensor([0, 1])
     assert full(logits) is logits
-    values = (cross_entropy(logits, y), margin(logits, y), kl_divergence(logits, logits))
+    values = [cross_entropy(logits, y), margin(logits, y), kl_divergence(logits, logits)]
+    values += [probabilities(logits), squared_error(logits, logits)]
     assert all(value.dtype == dtype for value in values)
 
 
@@ -107,8 +130,9 @@ Y = torch.tensor([0, 2, 1, 2])
         lambda a, b: cross_entropy(a, Y) + 0 * b[:, 0],
         lambda a, b: margin(a, Y) + 0 * b[:, 0],
         kl_divergence,
+        lambda a, b: squared_error(probabilities(a), probabilities(b)),
     ],
-    ids=["cross_entropy", "margin", "kl_divergence"],
+    ids=["cross_entropy", "margin", "kl_divergence", "squared_error"],
 )
 def test_gradients_agree_with_finite_differences(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
     generator = torch.Generator().manual_seed(0)

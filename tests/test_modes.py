@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
 import pytest
 import torch
 from torch import nn
 
 from hardy.modes import (
+    attacked_in,
     autocast,
+    clean_and_attacked,
     evaluating,
     forward_in,
     freeze_batchnorm,
@@ -98,7 +100,7 @@ def test_kept_batchnorm_comes_back_to_the_bit() -> None:
     x = torch.randn(8, 4)
     with kept_batchnorm(net):
         net(x)
-        assert not torch.equal(net[1].running_mean, before["1.running_mean"])
+        assert not torch.equal(net.get_buffer("1.running_mean"), before["1.running_mean"])
         assert net[1].num_batches_tracked == 1
     assert all(torch.equal(buffer, before[name]) for name, buffer in net.named_buffers())
     with pytest.raises(OutOfBlockError), kept_batchnorm(net):
@@ -111,12 +113,53 @@ def test_kept_batchnorm_spoils_no_graph_recorded_before() -> None:
     """TRADES may record f(x) before it attacks: its backward pass must still work."""
     net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
     x = torch.randn(8, 4)
-    (expected,) = torch.autograd.grad(net(x).pow(4).sum(), net[0].weight)
+    (expected,) = torch.autograd.grad(net(x).pow(4).sum(), net.get_parameter("0.weight"))
     recorded = net(x).pow(4).sum()
     with kept_batchnorm(net):
         net(2 * x)
-    (found,) = torch.autograd.grad(recorded, net[0].weight)
+    (found,) = torch.autograd.grad(recorded, net.get_parameter("0.weight"))
     assert torch.equal(found, expected)
+
+
+def test_attacked_in_eval_sleeps_and_in_train_stays_awake() -> None:
+    net = mixed_net()
+    before = modes_of(net)
+    with attacked_in("eval", net):
+        assert not any(modes_of(net))
+    assert modes_of(net) == before
+    buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    for leave_early in (False, True):
+        with suppress(OutOfBlockError), attacked_in("train", net):
+            assert modes_of(net) == before
+            net(torch.randn(8, 4))
+            assert net.get_buffer("2.1.num_batches_tracked") == 1
+            if leave_early:
+                raise OutOfBlockError
+        assert all(torch.equal(buffer, buffers[name]) for name, buffer in net.named_buffers())
+
+
+def test_clean_and_attacked_are_one_batch_or_two() -> None:
+    """In train mode BatchNorm takes 0, 2 to -1, 1 and 6, 8 as well; together they are
+    -4, -2, 2, 4 over the root of 10. Where statistics are given both are the same."""
+    net = nn.BatchNorm1d(1, eps=1e-12).double()
+    x, x_adv = torch.tensor([[0.0], [2.0]]).double(), torch.tensor([[6.0], [8.0]]).double()
+    for logits in clean_and_attacked(net, x, x_adv, "separate"):
+        torch.testing.assert_close(logits.flatten(), torch.tensor([-1.0, 1.0]).double())
+    assert net.num_batches_tracked == 2
+    clean, attacked = clean_and_attacked(net, x, x_adv, "joint")
+    assert net.num_batches_tracked == 3
+    expected = torch.tensor([-4.0, -2.0, 2.0, 4.0]).double() / 10**0.5
+    torch.testing.assert_close(torch.cat([clean, attacked]).flatten(), expected)
+    net.eval()
+    separate, joint = (clean_and_attacked(net, x, x_adv, how) for how in ("separate", "joint"))
+    torch.testing.assert_close(separate, joint)
+
+
+def test_clean_and_attacked_of_a_single_picture() -> None:
+    net, x = nn.Linear(4, 2), torch.randn(1, 4)
+    for how in ("separate", "joint"):
+        clean, attacked = clean_and_attacked(net, x, 2 * x, how)
+        torch.testing.assert_close((clean, attacked), (net(x), net(2 * x)))
 
 
 def test_freeze_batchnorm_leaves_dropout_awake() -> None:

@@ -9,6 +9,11 @@ import pytest
 
 from hardy import config, recipes
 from hardy.cli import _parse, _without_recipe
+from hardy.methods.fast_at import FastAT
+from hardy.methods.find import make
+from hardy.methods.mart import MART
+from hardy.methods.score import SCORE
+from hardy.methods.trades import TRADES
 
 
 def test_rift_official_is_what_the_authors_code_does() -> None:
@@ -61,12 +66,61 @@ def test_adversarial_training_as_published() -> None:
     assert rice.method_options == ("attack_mode=train",)
 
 
+def test_radius_of_l2_as_published() -> None:
+    asked = recipes.pgd_at_l2()
+    assert (asked.norm, asked.eps, asked.steps, asked.step_size) == ("l2", 128 / 255, 10, 15 / 255)
+    assert replace(asked, norm="linf", eps=8 / 255, step_size=None) == recipes.pgd_at_rice()
+
+
+def test_trades_and_mart_as_published() -> None:
+    """shared/METHODS.md, section 2; the epochs of their scripts count from 1, ours from 0."""
+    trades, mart = recipes.trades_official(), recipes.mart_official()
+    for asked in (trades, mart):
+        assert (asked.eps, asked.steps, asked.step_size) == (0.031, 10, 0.007)
+        assert (asked.batch_size, asked.momentum, asked.normalize) == (128, 0.9, "none")
+    assert (trades.model, trades.lr, trades.weight_decay) == ("wrn34_10", 0.1, 2e-4)
+    assert (trades.epochs, trades.milestones) == (76, (74,))
+    assert (mart.model, mart.lr, mart.weight_decay) == ("resnet18", 0.01, 3.5e-3)
+    assert (mart.epochs, mart.milestones) == (120, (74, 89, 99))
+    assert make(trades.method, trades.method_options) == TRADES(beta=6)
+    assert make(mart.method, mart.method_options) == MART(beta=5)
+
+
+def test_awp_as_published() -> None:
+    plain, trades = recipes.awp_official(), recipes.trades_awp_official()
+    assert plain == recipes.pgd_at_rice(awp=0.01)
+    assert (trades.awp, trades.awp_warmup, trades.eps) == (0.005, 9, 8 / 255)
+    assert (trades.epochs, trades.milestones, trades.weight_decay) == (200, (99, 149), 5e-4)
+
+
+def test_score_as_published() -> None:
+    asked, alone = recipes.score_official(), recipes.score_no_extra_official()
+    assert (asked.batch_size, asked.lr, asked.nesterov) == (512, 0.2, True)
+    assert (asked.average, asked.average_decay, asked.extra_fraction) == ("ema", 0.995, 0.7)
+    assert make("score", asked.method_options) == SCORE(attack_mode="train")
+    clipped = SCORE(beta=6, smoothing=0, clip=0.3, attack_mode="train")
+    assert make("score", alone.method_options) == clipped
+    assert (alone.lr, alone.epochs, alone.milestones) == (0.05, 110, (100, 105))
+
+
+def test_fast_at_as_published() -> None:
+    asked = recipes.fast_at_official()
+    assert (asked.epochs, asked.lr, asked.schedule) == (15, 0.2, "triangular")
+    assert make("fast_at", asked.method_options) == FastAT(alpha=1.25, attack_mode="train")
+    assert asked.eps == 8 / 255 and 1.25 * asked.eps == pytest.approx(10 / 255)
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_a_recipe_fixes_the_radius(name: str) -> None:
+    assert recipes.RECIPES[name]().eps is not None
+
+
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_keywords_win_and_the_rest_stays(name: str) -> None:
-    make = recipes.RECIPES[name]
-    assert make.__doc__ and make.__doc__.strip().endswith(".")
-    assert make(seed=7, eps=0.5) == replace(make(), seed=7, eps=0.5)
-    assert recipes.recipe(name, type(make())) == make()
+    recipe = recipes.RECIPES[name]
+    assert recipe.__doc__ and recipe.__doc__.strip().endswith(".")
+    assert recipe(seed=7, eps=0.5) == replace(recipe(), seed=7, eps=0.5)
+    assert recipes.recipe(name, type(recipe())) == recipe()
 
 
 def test_flags_win_over_a_recipe_wherever_it_stands() -> None:

@@ -34,6 +34,11 @@ def kl_divergence(logits_p: Tensor, logits_q: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(1)
 
 
+def probabilities(logits: Tensor) -> Tensor:
+    """The softmax, (B, K), in a type in which losses can be trusted."""
+    return full(logits).softmax(1)
+
+
 def margin(logits: Tensor, y: Tensor) -> Tensor:
     """The largest wrong logit less the right one, (B,): positive where misclassified
     (the loss f of Carlini and Wagner 2017, without a confidence offset)."""
@@ -41,3 +46,8 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     right = logits.gather(1, y[:, None])[:, 0]
     wrong = logits.scatter(1, y[:, None], float("-inf")).amax(1)
     return wrong - right
+
+
+def squared_error(p: Tensor, q: Tensor) -> Tensor:
+    """||p - q||_2^2 of each example, (B,), p and q distributions over the classes (B, K)."""
+    return (p - q).square().sum(1)

@@ -4,7 +4,8 @@ a blanket `.train()` afterwards would wake a BatchNorm that was frozen on purpos
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,26 @@ def kept_batchnorm(*models: nn.Module) -> Iterator[None]:
         for buffer, value in before:
             # Through .data, as BatchNorm's own update: a graph recorded before stays valid.
             buffer.data.copy_(value)
+
+
+def attacked_in(mode: Literal["eval", "train"], *models: nn.Module) -> AbstractContextManager[None]:
+    """The mode of networks while they are attacked: eval, or as they are with BatchNorm's
+    running statistics put back afterwards."""
+    return evaluating(*models) if mode == "eval" else kept_batchnorm(*models)
+
+
+def clean_and_attacked(
+    forward: Forward, x: Tensor, x_adv: Tensor, forwards: Literal["separate", "joint"]
+) -> tuple[Tensor, Tensor]:
+    """The logits of the pictures and of their attacked twins, (B, K) each.
+
+    In train mode BatchNorm sees them in two batches of their own ('separate', as the official
+    codes of TRADES, MART and SCORE) or in one ('joint'): other statistics, another network.
+    """
+    if forwards == "separate":
+        return forward(x), forward(x_adv)
+    logits, logits_adv = forward(torch.cat([x, x_adv])).chunk(2)
+    return logits, logits_adv
 
 
 def freeze_batchnorm(model: nn.Module) -> None:

@@ -63,7 +63,7 @@ def pgd_at_rift(**more: Any) -> config.Train:
     """The adversarial training that RiFT starts from: PGD-10 at 8/255 with step 2/255, 110
     epochs, lr 0.1 and a tenth of it from epochs 100 and 105, batches of 128, weight decay
     5e-4, attacked in eval mode (Pang et al. 2021)."""
-    return config.Train(**{"model": "resnet18", **more})
+    return config.Train(**{"model": "resnet18", "eps": 8 / 255, **more})
 
 
 def pgd_at_rice(**more: Any) -> config.Train:
@@ -73,6 +73,7 @@ def pgd_at_rice(**more: Any) -> config.Train:
         **{
             "model": "preact_resnet18",
             "method_options": ("attack_mode=train",),
+            "eps": 8 / 255,
             "epochs": 200,
             "milestones": (100, 150),
             **more,
@@ -80,7 +81,166 @@ def pgd_at_rice(**more: Any) -> config.Train:
     )
 
 
-RECIPES = {f.__name__: f for f in (rift_official, rift_official_mrc, pgd_at_rift, pgd_at_rice)}
+def pgd_at_l2(**more: Any) -> config.Train:
+    """The usual l2 setting of Rice et al. 2020: radius 128/255, ten steps of 15/255; otherwise
+    pgd_at_rice."""
+    return pgd_at_rice(**{"norm": "l2", "eps": 128 / 255, "step_size": 15 / 255, **more})
+
+
+def trades_official(**more: Any) -> config.Train:
+    """TRADES as its authors train WRN-34-10 on CIFAR-10 (yaodongyu/TRADES): radius 0.031, ten
+    steps of 0.007, beta 6, weight decay 2e-4, 76 epochs. Their epochs count from 1, so the drop
+    'at 75' comes after 74 of them.
+
+    Different from it: their loss runs the clean pictures twice, so BatchNorm's running
+    statistics weigh them double; loss and gradients are the same.
+    """
+    return config.Train(
+        **{
+            "model": "wrn34_10",
+            "method": "trades",
+            "method_options": ("beta=6",),
+            "normalize": "none",
+            "eps": 0.031,
+            "step_size": 0.007,
+            "epochs": 76,
+            "milestones": (74,),
+            "weight_decay": 2e-4,
+            **more,
+        }
+    )
+
+
+def mart_official(**more: Any) -> config.Train:
+    """MART as its authors train ResNet-18 (YisenWang/MART): radius 0.031, steps of 0.007, beta 5,
+    lr 0.01, weight decay 3.5e-3, 120 epochs, a tenth of the learning rate from their epochs 75,
+    90 and 100, which count from 1."""
+    return config.Train(
+        **{
+            "model": "resnet18",
+            "method": "mart",
+            "method_options": ("beta=5",),
+            "normalize": "none",
+            "eps": 0.031,
+            "step_size": 0.007,
+            "lr": 0.01,
+            "epochs": 120,
+            "milestones": (74, 89, 99),
+            "weight_decay": 3.5e-3,
+            **more,
+        }
+    )
+
+
+def awp_official(**more: Any) -> config.Train:
+    """AT-AWP (csdongxian/AWP, which builds on Rice et al.): pgd_at_rice with gamma 0.01."""
+    return pgd_at_rice(**{"awp": 0.01, **more})
+
+
+def trades_awp_official(**more: Any) -> config.Train:
+    """TRADES-AWP (csdongxian/AWP): WRN-34-10 at 8/255 with steps of 2/255, gamma 0.005 from their
+    epoch 10 on, 200 epochs, a tenth of the learning rate from 100 and 150; epochs count from 1.
+
+    Different from it: as in trades_official.
+    """
+    return config.Train(
+        **{
+            "model": "wrn34_10",
+            "method": "trades",
+            "method_options": ("beta=6",),
+            "normalize": "none",
+            "eps": 8 / 255,
+            "step_size": 2 / 255,
+            "awp": 0.005,
+            "awp_warmup": 9,
+            "epochs": 200,
+            "milestones": (99, 149),
+            **more,
+        }
+    )
+
+
+def score_official(**more: Any) -> config.Train:
+    """SCORE with a million generated pictures, 0.7 of each batch (P2333/SCORE): beta 4, labels
+    smoothed by 0.1, attacked in train mode, batches of 512, lr 0.2 with Nesterov's momentum,
+    EMA with decay 0.995, 400 epochs. Give the pictures: --extra-data npz:cifar10_ddpm.npz.
+
+    Different from it: ReLU in the network where theirs has Swish, and a cosine without warm-up.
+    """
+    return config.Train(
+        **{
+            "model": "wrn28_10",
+            "method": "score",
+            "method_options": ("beta=4", "smoothing=0.1", "attack_mode=train"),
+            "eps": 8 / 255,
+            "step_size": 2 / 255,
+            "batch_size": 512,
+            "lr": 0.2,
+            "nesterov": True,
+            "schedule": "cosine",
+            "epochs": 400,
+            "average": "ema",
+            "average_decay": 0.995,
+            "extra_fraction": 0.7,
+            **more,
+        }
+    )
+
+
+def score_no_extra_official(**more: Any) -> config.Train:
+    """SCORE without extra pictures, its TRADES form (P2333/SCORE, without_DDPM): PreActResNet-18,
+    beta 6, the loss clipped at c = 0.3, lr 0.05, 110 epochs."""
+    return config.Train(
+        **{
+            "model": "preact_resnet18",
+            "method": "score",
+            "method_options": ("beta=6", "smoothing=0", "clip=0.3", "attack_mode=train"),
+            "eps": 8 / 255,
+            "step_size": 2 / 255,
+            "lr": 0.05,
+            **more,
+        }
+    )
+
+
+def fast_at_official(**more: Any) -> config.Train:
+    """Fast AT (locuslab/fast_adversarial): PreActResNet-18, one step of 10/255 in train mode,
+    15 epochs in which the learning rate rises to 0.2 and falls to 0 in straight lines.
+
+    Different from it: float32 or bfloat16 in place of half precision.
+    """
+    return config.Train(
+        **{
+            "model": "preact_resnet18",
+            "method": "fast_at",
+            "method_options": ("alpha=1.25", "attack_mode=train"),
+            "eps": 8 / 255,
+            "step_size": 2 / 255,
+            "lr": 0.2,
+            "schedule": "triangular",
+            "epochs": 15,
+            **more,
+        }
+    )
+
+
+RECIPES = {
+    f.__name__: f
+    for f in (
+        rift_official,
+        rift_official_mrc,
+        pgd_at_rift,
+        pgd_at_rice,
+        pgd_at_l2,
+        trades_official,
+        mart_official,
+        awp_official,
+        trades_awp_official,
+        score_official,
+        score_no_extra_official,
+        fast_at_official,
+    )
+}
 
 
 def recipe(name: str, kind: type) -> Any:

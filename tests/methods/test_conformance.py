@@ -1,26 +1,76 @@
-"""Every method keeps the contract of methods/protocol.py. A new file is found by itself."""
+"""Every method keeps the contract of methods/protocol.py, bare and in every wrapper. A new file,
+of a method or of a wrapper, is found by itself."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 import re
+import typing
 from collections import defaultdict
-from dataclasses import FrozenInstanceError, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import hardy.methods.wrappers
 from hardy.attacks.pgd import PGD
 from hardy.data.loader import Batch
 from hardy.draws import Draws
 from hardy.methods.find import find, make, names
-from hardy.methods.protocol import Nets
+from hardy.methods.protocol import LossOf, Method, Nets
+from hardy.modes import forward_in
 from hardy.threat import L2, Linf, Threat
 
 B, K = 6, 3
-every_method = pytest.mark.parametrize("name", names())
+
+
+def wrappers() -> list[type[Method]]:
+    """What the files in methods/wrappers define, one class each."""
+    found = []
+    for file in pkgutil.iter_modules(hardy.methods.wrappers.__path__):
+        module = importlib.import_module(f"hardy.methods.wrappers.{file.name}")
+        own = [
+            value
+            for value in vars(module).values()
+            if inspect.isclass(value)
+            and issubclass(value, Method)
+            and value.__module__ == module.__name__
+        ]
+        assert len(own) == 1, f"{file.name} defines {len(own)} wrappers"
+        found += own
+    return found
+
+
+def variants(name: str) -> list[Method]:
+    """The method with its defaults, and with each other word that one of its fields may be."""
+    hints, usual = typing.get_type_hints(find(name)), make(name)
+    words = {key: typing.get_args(hint) for key, hint in hints.items() if is_literal(hint)}
+    others = [{key: word} for key, choice in words.items() for word in choice]
+    return [usual, *(m for other in others if (m := replace(usual, **other)) != usual)]
+
+
+def is_literal(hint: object) -> bool:
+    return typing.get_origin(hint) is typing.Literal
+
+
+def bare_and_wrapped() -> list[Method]:
+    """Every variant of every method, alone and in every wrapper with its defaults."""
+    bare = [method for name in names() for method in variants(name)]
+    kinds: list[Any] = wrappers()
+    return bare + [kind(base=method) for kind in kinds for method in bare]
+
+
+every_method = pytest.mark.parametrize("method", bare_and_wrapped(), ids=repr)
+every_kind = pytest.mark.parametrize(
+    "kind", [*map(find, names()), *wrappers()], ids=lambda kind: kind.__name__
+)
 both_norms = pytest.mark.parametrize("threat", [Linf(8 / 255), L2(0.5)], ids=repr)
 
 
@@ -47,10 +97,20 @@ def some_nets() -> Nets:
     return Nets(student=student, module=student, forward=student, teachers=teachers)
 
 
-def some_batch() -> Batch:
-    draws = Draws(seed=0, epoch=0, index=torch.arange(B))
+def some_batch(count: int = B, classes: int = K) -> Batch:
+    draws = Draws(seed=0, epoch=0, index=torch.arange(count))
     x = draws.uniform((3, 8, 8), "x")
-    return Batch(x, draws.integers(K, (), "y"), draws.index, draws)
+    return Batch(x, draws.integers(classes, (), "y"), draws.index, draws)
+
+
+def parts_of(method: Method, batch: Batch, x_adv: Tensor, cuts: Sequence[slice]) -> list[LossOf]:
+    """The parts whose sum is the loss of a step."""
+
+    def part(nets: Nets, rows: slice) -> Tensor:
+        loss = method.loss(nets, batch.take(rows), x_adv[rows], 0.5)["loss"]
+        return loss * (len(x_adv[rows]) / len(batch))
+
+    return [partial(part, rows=rows) for rows in cuts]
 
 
 def all_modules(nets: Nets) -> list[nn.Module]:
@@ -75,8 +135,8 @@ def assert_same(found: list[object], before: list[object]) -> None:
 
 @every_method
 @both_norms
-def test_adversary_is_in_ball_and_box_and_leaves_no_trace(name: str, threat: Threat) -> None:
-    method, batch = make(name), some_batch()
+def test_adversary_is_in_ball_and_box_and_leaves_no_trace(method: Method, threat: Threat) -> None:
+    batch = some_batch()
     nets = method.prepare(some_nets())
     before, x, y = picture_of(nets), batch.x.clone(), batch.y.clone()
     x_adv = method.adversary(nets, batch, PGD(threat, steps=2))
@@ -91,8 +151,10 @@ def test_adversary_is_in_ball_and_box_and_leaves_no_trace(name: str, threat: Thr
 
 @every_method
 @pytest.mark.parametrize("progress", [0.0, 0.999])
-def test_loss_is_finite_and_its_gradients_only_the_students(name: str, progress: float) -> None:
-    method, batch = make(name), some_batch()
+def test_loss_is_finite_and_its_gradients_only_the_students(
+    method: Method, progress: float
+) -> None:
+    batch = some_batch()
     nets = method.prepare(some_nets())
     modes = [module.training for module in all_modules(nets)]
     x_adv = method.adversary(nets, batch, PGD(Linf(8 / 255), steps=2))
@@ -111,8 +173,8 @@ def test_loss_is_finite_and_its_gradients_only_the_students(name: str, progress:
 
 
 @every_method
-def test_the_same_batch_gives_the_same_adversary(name: str) -> None:
-    method, batch, attack = make(name), some_batch(), PGD(Linf(8 / 255), steps=2)
+def test_the_same_batch_gives_the_same_adversary(method: Method) -> None:
+    batch, attack = some_batch(), PGD(Linf(8 / 255), steps=2)
     found = []
     for _ in range(2):
         nets = method.prepare(some_nets())
@@ -122,51 +184,124 @@ def test_the_same_batch_gives_the_same_adversary(name: str) -> None:
 
 
 @every_method
-def test_around_step_gives_the_weights_back(name: str) -> None:
-    method, batch = make(name), some_batch()
+@pytest.mark.parametrize(
+    "cuts", [[slice(0, 6)], [slice(0, 4), slice(4, 6)]], ids=["whole", "parts"]
+)
+def test_around_step_gives_everything_back_but_the_gradients(
+    method: Method, cuts: list[slice]
+) -> None:
+    batch = some_batch()
     nets = method.prepare(some_nets())
+    nets.module.eval()  # nothing but around_step is to touch BatchNorm's buffers
     x_adv = method.adversary(nets, batch, PGD(Linf(8 / 255), steps=1))
-    before = {key: p.detach().clone() for key, p in nets.module.named_parameters()}
-
-    def loss_of() -> Tensor:
-        return method.loss(nets, batch, x_adv, 0.5)["loss"]
-
-    with method.around_step(nets, loss_of, 0.5):
-        loss_of().backward()
-    for key, parameter in nets.module.named_parameters():
-        torch.testing.assert_close(parameter.detach(), before[key], rtol=0, atol=1e-6)
+    before = picture_of(nets)
+    parts = parts_of(method, batch, x_adv, cuts)
+    with method.around_step(nets, parts, 0.5):
+        for part in parts:
+            part(nets).backward()
+    for found, expected in zip(picture_of(nets), before, strict=True):
+        if isinstance(found, Tensor):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+        else:
+            assert found == expected
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in nets.module.parameters())
 
 
 @every_method
-def test_what_is_deployed_is_a_plain_network(name: str) -> None:
-    method = make(name)
+def test_around_step_adds_no_gradient_of_its_own(method: Method) -> None:
+    batch = some_batch()
+    nets = method.prepare(some_nets())
+    x_adv = method.adversary(nets, batch, PGD(Linf(8 / 255), steps=1))
+    with method.around_step(nets, parts_of(method, batch, x_adv, [slice(0, B)]), 0.5):
+        assert all(p.grad is None for m in all_modules(nets) for p in m.parameters())
+
+
+@every_method
+def test_a_step_is_the_optimizers_and_lowers_the_loss(method: Method) -> None:
+    batch = some_batch()
+    nets = method.prepare(some_nets())
+    nets.module.eval()
+    x_adv = method.adversary(nets, batch, PGD(Linf(8 / 255), steps=2))
+    sgd = torch.optim.SGD(nets.module.parameters(), lr=0.01)
+    (part,) = parts_of(method, batch, x_adv, [slice(0, B)])
+    before = part(nets).item()
+    with method.around_step(nets, [part], 0.5):
+        part(nets).backward()
+        sgd.step()
+    assert part(nets).item() < before
+
+
+@every_method
+def test_a_batch_of_one_and_two_classes(method: Method) -> None:
+    net = nn.Sequential(some_net(0), nn.Linear(K, 2))
+    nets = method.prepare(replace(some_nets(), student=net, module=net, forward=net))
+    batch = some_batch(1, 2)
+    x_adv = method.adversary(nets, batch, PGD(Linf(8 / 255), steps=2))
+    assert x_adv.shape == (1, 3, 8, 8)
+    values = method.loss(nets, batch, x_adv, 0.5)
+    assert all(value.shape == () and value.isfinite() for value in values.values())
+
+
+@every_method
+def test_under_autocast_pictures_and_losses_stay_float32(method: Method) -> None:
+    plain = some_nets()
+    forward = forward_in(plain.module, "cpu", "bf16")
+    nets = method.prepare(replace(plain, student=forward, forward=forward))
+    batch, threat = some_batch(), Linf(8 / 255)
+    x_adv = method.adversary(nets, batch, PGD(threat, steps=2))
+    assert x_adv.dtype == torch.float32
+    assert (threat.distance(x_adv, batch.x) <= threat.eps + 1e-6).all()
+    values = method.loss(nets, batch, x_adv, 0.5)
+    assert all(value.dtype == torch.float32 and value.isfinite() for value in values.values())
+
+
+@every_method
+def test_what_is_deployed_is_a_plain_network(method: Method) -> None:
     model = method.deployable(method.prepare(some_nets()))
     assert isinstance(model, nn.Module)
     assert model.eval()(some_batch().x).shape == (B, K)
 
 
-@every_method
-def test_one_paper_one_short_file(name: str) -> None:
-    kind = find(name)
+@every_kind
+def test_one_paper_one_short_file(kind: type[Method]) -> None:
     source = Path(inspect.getfile(kind))
-    assert source.stem == name
     assert len(source.read_text(encoding="utf-8").splitlines()) < 120
     docstring = inspect.getdoc(inspect.getmodule(kind)) or ""
-    if name != "standard":  # nobody's paper
+    if source.stem != "standard":  # nobody's paper
         assert re.search(r"\b(19|20)\d\d\b", docstring), "the docstring cites no paper"
-    assert kind.__doc__ and kind.select_on in ("clean", "robust")
+        assert re.search(r"arXiv \d{4}\.\d{5}|ICLR|ICML|ICCV|CVPR|NeurIPS", docstring)
+    # What a dataclass writes by itself is its signature.
+    assert kind.__doc__ and not kind.__doc__.startswith(f"{kind.__name__}(")
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_method_is_named_after_its_file(name: str) -> None:
+    assert Path(inspect.getfile(find(name))).stem == name
+
+
+@pytest.mark.parametrize("kind", wrappers(), ids=lambda kind: kind.__name__)
+def test_a_wrapper_has_a_base_and_defaults_for_the_rest(kind: Any) -> None:
+    first, *others = fields(kind)
+    assert first.name == "base"
+    for name in names():
+        method = kind(base=make(name))
+        assert method.select_on == make(name).select_on
+        assert all(hasattr(method, f.name) for f in others)
 
 
 @every_method
-def test_settings_are_a_frozen_dataclass_that_prints_itself(name: str) -> None:
-    method = make(name)
+def test_settings_are_a_frozen_dataclass_that_prints_itself(method: Method) -> None:
     assert is_dataclass(method)
     assert repr(method).startswith(type(method).__name__)
     assert all(f"{f.name}=" in repr(method) for f in fields(method))
-    assert method == make(name) and hash(method) == hash(make(name))
+    assert method == replace(method) and hash(method) == hash(replace(method))
+    assert method.select_on in ("clean", "robust")
     with pytest.raises(FrozenInstanceError):
         method.anything = 1  # type: ignore[attr-defined]
 
 
-def test_the_standard_methods_are_there() -> None:
-    assert {"standard", "pgd_at"} <= set(names())
+def test_all_of_them_are_found() -> None:
+    assert {"standard", "pgd_at", "trades", "mart", "score", "fast_at"} <= set(names())
+    assert "AWP" in {kind.__name__ for kind in wrappers()}
+    assert "PGDAT(attack_mode='train')" in map(repr, bare_and_wrapped())
+    assert not {"protocol", "find", "options", "wrappers"} & set(names())

@@ -1,6 +1,8 @@
-"""PGD adversarial training: its two modes of attack."""
+"""PGD adversarial training: its two modes of attack, a linear network, its loss by hand."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from hardy.losses import cross_entropy
 from hardy.methods.pgd_at import PGDAT
 from hardy.methods.protocol import Nets
 from hardy.threat import Linf
+from known_nets import TEN, TWO, between, linear_case, losses_by_hand, nets_of, values_of
 
 ATTACK = PGD(Linf(0.1), steps=3)
 
@@ -50,3 +53,20 @@ def test_loss_is_the_mean_cross_entropy_at_x_adv() -> None:
     expected = cross_entropy(net(x_adv), batch.y).mean()
     assert values.keys() == {"loss"}
     assert values["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("case", "expected"), [(TWO, math.log(3)), (TEN, math.log(20))])
+def test_the_loss_by_hand(case: tuple, expected: float) -> None:
+    """The right class has p' = 1/3 of two classes, 1/20 of ten."""
+    p, q, y = case
+    found = losses_by_hand(values_of(PGDAT(), between(p, q), y))
+    assert found == pytest.approx({"loss": expected}, abs=1e-12)
+
+
+def test_a_linear_net_is_pushed_to_its_worst_corner() -> None:
+    case = linear_case(classes=2)
+    batch = case.batch
+    found = PGDAT().adversary(nets_of(case.net), batch, PGD(Linf(0.03)))
+    w = torch.tensor(case.weight[1] - case.weight[0]).view(3, 2, 2)
+    away = torch.where(batch.y == 0, 1.0, -1.0).view(-1, 1, 1, 1) * w.sign()
+    torch.testing.assert_close(found, batch.x + 0.03 * away, rtol=0, atol=1e-12)

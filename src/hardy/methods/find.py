@@ -15,14 +15,16 @@ import sys
 import traceback
 import typing
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import hardy.methods
+from hardy.methods.options import parse
 from hardy.methods.protocol import Method
 
-_NOT_METHODS = {"protocol", "find"}
+_NOT_METHODS = {"protocol", "find", "options"}
 
 
 def names() -> list[str]:
@@ -53,34 +55,31 @@ def find(name: str) -> type[Method]:
 def make(name: str, options: Sequence[str] = ()) -> Method:
     """A method with settings given as 'key=value', values in the type of the field.
 
-    Raises ValueError for a key that the method does not have or a value of another type.
+    Raises ValueError for a key that the method does not have, a value of another type, and a
+    field without a default that is not given.
     """
     kind = find(name)
-    hints = typing.get_type_hints(kind)
-    known = [f.name for f in fields(kind)]
+    known = {f.name: f for f in fields(kind) if f.init}
     settings = {}
     for option in options:
-        key, _, text = option.partition("=")
+        key, equals, text = option.partition("=")
         if key not in known:
             choice = ", ".join(known) or "none: it has no settings"
             raise ValueError(f"{name} has no setting {key!r}; it has {choice}")
-        settings[key] = _parse(text, hints[key], f"{name}'s {key}")
+        if not equals:
+            raise ValueError(f"{name}'s {key} has no value: write {key}=…")
+        settings[key] = parse(text, _hints(kind, name)[key], f"{name}'s {key}")
+    for key, f in known.items():
+        if key not in settings and f.default is MISSING and f.default_factory is MISSING:
+            raise ValueError(f"{name}'s {key} has no default: write {key}=…")
     return kind(**settings)
 
 
-def _parse(text: str, hint: type, what: str) -> object:
-    if typing.get_origin(hint) is typing.Literal:
-        if text not in typing.get_args(hint):
-            raise ValueError(f"{what} must be one of {typing.get_args(hint)}, not {text!r}")
-        return text
-    if hint is bool:
-        if text.lower() not in ("true", "false"):
-            raise ValueError(f"{what} must be true or false, not {text!r}")
-        return text.lower() == "true"
+def _hints(kind: type[Method], name: str) -> dict[str, Any]:
     try:
-        return hint(text)
-    except ValueError:
-        raise ValueError(f"{what} must be a {hint.__name__}, not {text!r}") from None
+        return typing.get_type_hints(kind)
+    except NameError as error:
+        raise ValueError(f"{name}: {error}: import what the annotations need") from None
 
 
 def _built_in(name: str) -> ModuleType:

@@ -19,7 +19,7 @@ from hardy.attacks.pgd import PGD
 from hardy.data.loader import Batch
 from hardy.losses import cross_entropy
 from hardy.methods.protocol import Method, Nets
-from hardy.modes import evaluating, kept_batchnorm
+from hardy.modes import attacked_in
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,7 @@ class PGDAT(Method):
     attack_mode: Literal["eval", "train"] = "eval"
 
     def adversary(self, nets: Nets, batch: Batch, attack: PGD) -> Tensor:
-        mode = evaluating if self.attack_mode == "eval" else kept_batchnorm
-        with mode(nets.module):
+        with attacked_in(self.attack_mode, nets.module):
             return attack(nets.forward, batch.x, batch.y, batch.draws)
 
     def loss(self, nets: Nets, batch: Batch, x_adv: Tensor, progress: float) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ A method is one file with one frozen dataclass of its paper's settings. The loop
 
     nets = method.prepare(nets)                          once, before the optimizer is made
     x_adv = method.adversary(nets, batch, attack)        the inner maximisation
-    with method.around_step(nets, loss_of, progress):    AWP perturbs here
+    with method.around_step(nets, parts, progress):      AWP perturbs here
         values = method.loss(nets, batch, x_adv, progress)
     method.deployable(nets)                              the plain net to validate and save
 
@@ -16,10 +16,10 @@ and knows nothing else about it. The radius, the steps and the schedule belong t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -34,23 +34,31 @@ class Nets:
 
     student: as the engine wraps it, for the outer loss, whose gradients it may reduce over
     devices. module: the bare network. forward: the bare network under the run's autocast,
-    for attacks, which must make no collective call. teachers: frozen networks by role.
+    for attacks, which must make no collective call. teachers: frozen networks by role. mean:
+    the mean of each tensor over the processes of the run, for gradients that a method takes
+    of `forward` by itself.
     """
 
-    student: nn.Module
+    student: Forward
     module: nn.Module
     forward: Forward
     teachers: Mapping[str, nn.Module] = field(default_factory=dict)
+    mean: Callable[[Sequence[Tensor]], list[Tensor]] = list
+
+
+# One of the losses whose sum is the loss of a step: there are several where gradients are
+# accumulated over parts of the batch.
+LossOf = Callable[[Nets], Tensor]
 
 
 @dataclass(frozen=True)
 class Method(ABC):
-    """A training method; subclasses are final and add the fields of their paper.
+    """A training method; subclasses are final and add the fields of their paper."""
 
-    select_on: the accuracy on val by which the best epoch is kept.
-    """
-
-    select_on: ClassVar[Literal["clean", "robust"]] = "robust"
+    @property
+    def select_on(self) -> Literal["clean", "robust"]:
+        """The accuracy on val by which the best epoch is kept."""
+        return "robust"
 
     @abstractmethod
     def adversary(self, nets: Nets, batch: Batch, attack: PGD) -> Tensor:
@@ -66,10 +74,11 @@ class Method(ABC):
         return nets
 
     def around_step(
-        self, nets: Nets, loss_of: Callable[[], Tensor], progress: float
+        self, nets: Nets, parts: Sequence[LossOf], progress: float
     ) -> AbstractContextManager[None]:
-        """A context around the accumulated backward pass and the optimizer step."""
-        del nets, loss_of, progress
+        """A context around the accumulated backward pass and the optimizer step. parts: what
+        will be summed inside, as functions of the networks."""
+        del nets, parts, progress
         return nullcontext()
 
     def deployable(self, nets: Nets) -> nn.Module:

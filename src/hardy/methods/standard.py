@@ -8,7 +8,7 @@ The baseline that shows what robustness costs, and the loss with which RiFT fine
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -22,7 +22,9 @@ from hardy.methods.protocol import Method, Nets
 class Standard(Method):
     """Standard training. It has no settings and no adversary."""
 
-    select_on: ClassVar[Literal["clean", "robust"]] = "clean"
+    @property
+    def select_on(self) -> Literal["clean", "robust"]:
+        return "clean"
 
     def adversary(self, nets: Nets, batch: Batch, attack: PGD) -> Tensor:
         del nets, attack
