@@ -66,22 +66,27 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _show(results: Any) -> None:
-    """The short table, what a reader must know, and where the page is."""
+    """The short table, what a reader must know, and where the page is, if there is one."""
     from rich.table import Table
 
     from hardy.console import say, stdout
+    from hardy.reporting.estimate import estimate_table
     from hardy.reporting.headline import headline
     from hardy.reporting.tables import module_table, table
 
-    header, *rows = table(results) or module_table(results) or [["nothing was measured"]]
+    dry = results.folder is None
+    found = estimate_table(results) if dry else table(results) or module_table(results)
+    header, *rows = found or [["nothing was measured"]]
     shown = Table(*header, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         shown.add_row(*row)
     stdout.print(shown)
-    stdout.print(headline(results), markup=False)
+    if not dry:
+        stdout.print(headline(results), markup=False)
     for sentence in results.notes:
         say(f"note: {sentence}")
-    say(f"page: {results.folder / 'report.html'}")
+    if not dry:
+        say(f"page: {results.folder / 'report.html'}")
 
 
 def _mistake(message: str) -> int:

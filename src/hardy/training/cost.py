@@ -1,0 +1,292 @@
+"""What a training run costs: operations, memory and time, counted and measured on its own steps,
+so that nothing here knows what a method does in one.
+
+    Operations are those of convolutions and matrix products, a multiply-add as two, as
+    torch.utils.flop_counter sees them. F is one forward pass of one picture. A pass to the input
+    alone (a step of PGD) costs 2F, a training step 3F, less in the first layer: there the
+    gradient to the pictures is not taken. So PGD-AT with n steps costs (2n + 3) F - F_1 a
+    picture, F_1 the forward operations of the first layer.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+from torch.utils.module_tracker import ModuleTracker
+
+from hardy.data.loader import Batch
+from hardy.modes import evaluating, freeze_batchnorm
+
+if TYPE_CHECKING:
+    from hardy.training.loop import Loop
+
+RUNS = 5  # that are timed after the first, which warms up
+PATIENCE = 20.0  # seconds after which no further one is begun
+
+
+@dataclass(frozen=True)
+class Timing:
+    """seconds: the median of `runs` runs after a first, or the first where it took too long."""
+
+    seconds: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What an optimizer step costs one process.
+
+    pictures: in its share of a batch. operations: per picture, counted on `counted_on` of them.
+    activations: bytes beside what stands in memory anyway; measured says whether that is the
+    device's own peak, or what autograd keeps for the backward pass.
+    """
+
+    pictures: int
+    operations: float
+    counted_on: int
+    activations: int
+    measured: bool
+    timing: Timing
+
+
+def operations(work: Callable[[], object]) -> int:
+    """The operations of some work, those of its backward passes among them."""
+    # torch counts the weights' gradient of a grouped convolution once for each group too many.
+    mapping = {torch.ops.aten.convolution_backward: _convolution_backward}
+    counter = FlopCounterMode(display=False, custom_mapping=mapping)
+    counter.mod_tracker = _NoModules()
+    with counter:
+        work()
+    return counter.get_total_flops()
+
+
+class _NoModules(ModuleTracker):
+    """Tells no modules apart: torch's way to do so puts hooks on what goes into them, which
+    fail where a gradient is taken to exactly that, as attacks do."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def _convolution_backward(
+    out: list[int], x: list[int], weight: list[int], *more: Any, **_: Any
+) -> int:
+    """Both gradients of a convolution take the operations of its forward pass."""
+    transposed, wanted = more[4], more[7]
+    return sum(wanted[:2]) * conv_flop_count(x, weight, out, transposed=transposed)
+
+
+def forward_operations(model: nn.Module, picture: Tensor) -> int:
+    """F: the operations of the forward pass of one picture (1, C, H, W)."""
+    with torch.no_grad(), evaluating(model):
+        return operations(lambda: model(picture))
+
+
+def step_cost(loop: Loop, devices: int = 1) -> StepCost:
+    """The cost of a step of a run that has not begun, which is not to be used afterwards: real
+    steps are made with a learning rate of 0, as late as at the end of the run, when nothing
+    warms up any more.
+
+    devices: among how many equal processes each batch is shared. Raises ValueError where a step
+    does not fit into the device's memory.
+    """
+    pictures = loop.settings.batch_size // devices
+    more = "cut it into more parts with --accumulate, or "
+    with must_fit(f"a step of {pictures} pictures", loop.engine.device, more):
+        return _step_cost(loop, devices)
+
+
+@contextmanager
+def must_fit(what: str, device: torch.device, otherwise: str = "") -> Iterator[None]:
+    """Raises ValueError where the device's memory does not suffice for what is done inside."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise ValueError(
+            f"{what} does not fit into the memory of {device}: {otherwise}take a smaller "
+            "--batch-size"
+        ) from None
+
+
+def _step_cost(loop: Loop, devices: int) -> StepCost:
+    module, device = loop.nets.module, loop.engine.device
+    module.train()
+    if loop.settings.batchnorm == "frozen":
+        freeze_batchnorm(module)
+    before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+    feed = _shares(loop, devices)
+    whole = next(feed)
+    few = _part(whole, 2 * loop.settings.accumulate)
+    counted = operations(lambda: _step(loop, few))
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    timing = timed(lambda: _step(loop, next(feed)), device)
+    if device.type == "cuda":
+        moving = standing(loop)
+        peak = torch.cuda.max_memory_allocated(device) - before
+        activations = peak - moving["gradients"] - moving["momentum"]
+    else:
+        activations = kept_by_step(loop, whole)
+    per_picture = counted / len(few)
+    measured = device.type == "cuda"
+    return StepCost(len(whole), per_picture, len(few), activations, measured, timing)
+
+
+def _shares(loop: Loop, devices: int) -> Iterator[Batch]:
+    """One process's batches without end."""
+    epoch = 0
+    while True:
+        for batch in loop.batches(epoch):
+            yield batch.take(slice(0, len(batch) // devices))
+        epoch += 1
+
+
+def _step(loop: Loop, batch: Batch) -> None:
+    loop.step(batch, loop.steps * loop.settings.epochs - 1, 0.0)
+
+
+def _part(batch: Batch, count: int) -> Batch:
+    """The first pictures of a batch, without holding the others in memory."""
+    part = batch.take(slice(0, count))
+    return replace(part, x=part.x.clone(), y=part.y.clone())
+
+
+def kept_by_step(loop: Loop, batch: Batch) -> int:
+    """The most bytes that autograd holds at once in a step with that batch: found with few
+    pictures and twice as many, and drawn on in a straight line."""
+    weights = list(_state(loop.nets.module))
+
+    def with_first(count: int) -> int:
+        part = _part(batch, count)
+        return kept(lambda: _step(loop, part), weights)
+
+    few = 2 * loop.settings.accumulate
+    if len(batch) <= 2 * few:
+        return with_first(len(batch))
+    one, two = with_first(few), with_first(2 * few)
+    return round(one + (two - one) * (len(batch) - few) / few)
+
+
+def kept(work: Callable[[], object], aside: Iterable[Tensor] = ()) -> int:
+    """The most bytes that autograd keeps at once for backward passes, the tensors `aside` not
+    counted: parameters stand in memory anyway.
+
+    Shared storage counts once. What a pass needs beside it (gradients of activations, an
+    operator's scratch memory) is not seen, so the true peak lies higher.
+    """
+    ledger = _Ledger({tensor.untyped_storage().data_ptr() for tensor in aside})
+    with saved_tensors_hooks(lambda tensor: _Kept(tensor, ledger), lambda kept: kept.tensor):
+        work()
+    return ledger.peak
+
+
+class _Ledger:
+    """How often each storage is held, and the bytes of all of them."""
+
+    def __init__(self, aside: set[int]) -> None:
+        self.aside = aside
+        self.holders: dict[int, int] = {}
+        self.now = self.peak = 0
+
+    def change(self, storage: torch.UntypedStorage, by: int) -> None:
+        key = storage.data_ptr()
+        if key in self.aside:
+            return
+        before = self.holders.get(key, 0)
+        self.holders[key] = before + by
+        if 0 in (before, before + by):
+            self.now += by * storage.nbytes()
+            self.peak = max(self.peak, self.now)
+
+
+class _Kept:
+    """A tensor while a graph holds it."""
+
+    def __init__(self, tensor: Tensor, ledger: _Ledger) -> None:
+        self.tensor, self.ledger = tensor, ledger
+        ledger.change(tensor.untyped_storage(), 1)
+
+    def __del__(self) -> None:
+        self.ledger.change(self.tensor.untyped_storage(), -1)
+
+
+def standing(loop: Loop, data: Iterable[Tensor] = ()) -> dict[str, int]:
+    """The bytes that are in memory all through a run, by what they are: arithmetic.
+
+    data: the tensors of the data set, which lie on the device; shared ones count once.
+    """
+    settings, nets = loop.settings, loop.nets
+    moving = [p for group in loop.optimizer.param_groups for p in group["params"]]
+    found = {
+        "weights": _bytes(_state(nets.module)),
+        "gradients": _bytes(moving),
+        "momentum": _bytes(moving) if settings.momentum else 0,
+    }
+    if loop.average:
+        found["average"] = _bytes(_state(loop.average.module))
+    if nets.teachers:
+        found["teachers"] = _bytes(t for each in nets.teachers.values() for t in _state(each))
+    return {**found, "data set": _bytes(data)}
+
+
+def _state(module: nn.Module) -> Iterator[Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    storages = (tensor.untyped_storage() for tensor in tensors)
+    return sum({each.data_ptr(): each.nbytes() for each in storages}.values())
+
+
+def timed(
+    work: Callable[[], object],
+    device: torch.device,
+    runs: int = RUNS,
+    patience: float = PATIENCE,
+) -> Timing:
+    """How long some work takes on a device."""
+    seconds: list[float] = []
+    while len(seconds) <= runs and (not seconds or sum(seconds) < patience):
+        began = _now(device)
+        work()
+        seconds.append(_now(device) - began)
+    later = seconds[1:] or seconds
+    return Timing(statistics.median(later), len(later))
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def product_rate(device: torch.device, precision: str) -> float:
+    """Operations per second of a large matrix product, a measure of what the device can do.
+
+    It is written as a 1x1 convolution, for in fp32 a GPU may run convolutions in another
+    precision (TF32) than matrix products, and it is convolutions that networks are made of.
+    """
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    width, repeats = (4096, 20) if device.type == "cuda" else (1024, 1)
+    x = torch.ones(16 if device.type == "cuda" else 4, width, 32, 32, device=device, dtype=dtype)
+    x = x.to(memory_format=torch.channels_last)
+    weight = torch.ones(width, width, 1, 1, device=device, dtype=dtype)
+
+    def work() -> None:
+        for _ in range(repeats):
+            nn.functional.conv2d(x, weight)
+
+    return operations(work) / timed(work, device).seconds
