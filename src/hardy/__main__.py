@@ -1,5 +1,6 @@
-"""python -m hardy"""
+"""python -m hardy, which torchrun needs: torchrun --nproc-per-node 2 -m hardy train ..."""
 
 from hardy.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -57,17 +57,15 @@ def _count(text: str) -> int:
         raise ValueError(f"{text!r} is no whole number") from None
 
 
-Pixels = Annotated[
-    float,
-    PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="8/255",
-        instance_from_str=lambda words: pixels(words[0]),
-        is_instance=lambda value: isinstance(value, float | int),
-        str_from_instance=lambda value: [as_fraction(value)],
-    ),
-]
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no number") from None
+
+
 MaybePixels = Annotated[float | None, _read_by(pixels, "8/255")]
+MaybeShare = Annotated[float | None, _read_by(_number, "0.75")]
 MaybeFile = Annotated[File | None, _read_by(Path, "PATH")]
 MaybeCount = Annotated[int | None, _read_by(_count, "N")]
 MaybeName = Annotated[str | None, _read_by(str, "NAME")]
@@ -100,7 +98,8 @@ class OnData:
     """Which pictures."""
 
     data: Data = "cifar10"
-    """digits, mnist, cifar10, cifar100, tiny-imagenet or folder:PATH (directory, tar, zip)."""
+    """digits, mnist, cifar10, cifar100, tiny-imagenet, folder:PATH (directory, tar, zip) or
+    npz:PATH."""
     data_root: MaybeFile = None
     """Folder of the published files; unset: $HARDY_DATA or ./data, downloaded if missing."""
     val_fraction: float = 0.1
@@ -117,8 +116,9 @@ class Attacked:
 
     norm: Norm = "linf"
     """Norm in which the attacker's change of a picture is measured."""
-    eps: Pixels = 8 / 255
-    """Largest change that the attacker may make, a fraction or a decimal."""
+    eps: MaybePixels = None
+    """Largest change that the attacker may make, a fraction or a decimal; unset: 8/255 in linf,
+    128/255 in l2."""
     steps: int = 10
     """Gradient steps of the attack (PGD)."""
     step_size: MaybePixels = None
@@ -144,9 +144,17 @@ class Train(Run, Attacked, OnData, FromCheckpoint):
     """Train a classifier with any method, from scratch or from a checkpoint."""
 
     method: str = "pgd_at"
-    """Training method: standard, pgd_at, or a Python file of your own (./mine.py)."""
+    """standard, pgd_at, trades, mart, score, fast_at, or a Python file of your own (./mine.py)."""
     method_options: tuple[str, ...] = ()
     """The method's own settings, as key=value, several with spaces."""
+    awp: float = 0.0
+    """Wrap the method in adversarial weight perturbation of this γ (0.005 to 0.01); 0: do not."""
+    awp_warmup: int = 0
+    """Epochs before the weights are perturbed."""
+    eval_eps: MaybePixels = None
+    """Radius at which val and test are attacked; unset: --eps."""
+    eval_steps: MaybeCount = None
+    """Steps of the attack on val and test; unset: --steps."""
     epochs: int = 110
     """Passes over train."""
     lr: float = 0.1
@@ -157,16 +165,43 @@ class Train(Run, Attacked, OnData, FromCheckpoint):
     """Use Nesterov's momentum."""
     weight_decay: float = 5e-4
     """Weight decay of SGD."""
-    schedule: Literal["constant", "multistep", "cosine", "onecycle"] = "multistep"
+    schedule: Literal["constant", "multistep", "cosine", "onecycle", "triangular"] = "multistep"
     """How the learning rate changes over the run."""
     milestones: tuple[int, ...] = (100, 105)
     """Epochs from which --schedule multistep takes a tenth of the learning rate."""
     augment: Border = "zero"
     """Border of the random crops; none leaves out crops and flips."""
+    average: Literal["none", "ema", "swa"] = "none"
+    """Also keep the mean of the weights: ema after each step, swa after each epoch. It becomes
+    best.safetensors, and the live weights live.safetensors."""
+    average_decay: float = 0.995
+    """Decay of ema; choose it so that 1 / (1 - decay) steps are a small part of the run."""
+    average_start: MaybeShare = None
+    """Fraction of training before which the mean is a copy; unset: 0.025 (ema), 0.75 (swa)."""
+    average_batchnorm: Literal["auto", "copied", "reestimated"] = "auto"
+    """BatchNorm's statistics of the mean: the live network's (auto for ema), or measured on
+    train's clean pictures (auto for swa)."""
+    extra_data: MaybeName = None
+    """More training pictures, such as generated ones: npz:PATH or folder:PATH."""
+    extra_fraction: float = 0.7
+    """Share of each batch that comes from --extra-data; an epoch keeps its number of steps."""
+    extra_limit: MaybeCount = None
+    """At most this many extra pictures; unset: all."""
+    accumulate: int = 1
+    """Parts that each batch is cut into, so that it fits into memory; a step adds them up."""
+    devices: int = 1
+    """Processes of this machine, a device each (torchrun sets it, on several machines too)."""
+    on_collapse: Literal["stop", "rollback", "ignore"] = "stop"
+    """When robust accuracy on val falls by half at a stroke: end the run, or go back an epoch
+    and on at half the learning rate (three times at most)."""
     val_pictures: MaybeCount = 1000
     """At most this many validation pictures after each epoch; unset: all."""
     test_limit: MaybeCount = None
     """At most this many test pictures at the end; unset: all."""
+    tensorboard: bool = False
+    """Also log for TensorBoard, in tensorboard/ of the run folder (the extra hardy[log])."""
+    dry_run: bool = False
+    """Train nothing: print parameters, operations, memory and the time it would take."""
 
 
 @dataclass(frozen=True, kw_only=True)

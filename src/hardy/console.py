@@ -46,3 +46,19 @@ def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
             bar.update(task, advance=count, speed=shown)
 
         yield advance
+
+
+def silence() -> None:
+    """Say nothing more: what a process that is not the run's first has to say stands twice."""
+    stderr.quiet = stdout.quiet = True
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Say nothing inside."""
+    before = stderr.quiet, stdout.quiet
+    silence()
+    try:
+        yield
+    finally:
+        stderr.quiet, stdout.quiet = before

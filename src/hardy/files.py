@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+PARTS = ".*.part"  # what written_whole writes to
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
@@ -31,6 +33,12 @@ def written_whole(path: Path) -> Iterator[Path]:
         part.chmod(0o666 & ~umask)
         part.replace(path)
     finally:
+        part.unlink(missing_ok=True)
+
+
+def clear_parts(folder: Path) -> None:
+    """Remove from a folder, and those in it, what a killed process had not written whole."""
+    for part in folder.rglob(PARTS):
         part.unlink(missing_ok=True)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -16,17 +16,23 @@ from torch import Tensor, nn
 from hardy.attacks.pgd import PGD
 from hardy.data.augment import Augment
 from hardy.data.loader import Batch, batches
+from hardy.data.mixing import joined
+from hardy.data.order import Mix
 from hardy.data.splits import Split
 from hardy.draws import Draws
 from hardy.losses import cross_entropy
 from hardy.methods.find import make, names
 from hardy.methods.pgd_at import PGDAT
-from hardy.methods.protocol import Method, Nets
+from hardy.methods.protocol import LossOf, Method, Nets
 from hardy.methods.standard import Standard
+from hardy.methods.trades import TRADES
+from hardy.methods.wrappers.awp import AWP
 from hardy.threat import Linf
 from hardy.training import checkpoint
+from hardy.training.averaging import Averaging
 from hardy.training.engine import Engine
-from hardy.training.loop import Row, Settings, State, fit
+from hardy.training.loop import Deployed, Row, Settings, State, fit
+from hardy.training.schedule import KINDS
 
 CPU = torch.device("cpu")
 ATTACK = PGD(Linf(0.05), steps=2)
@@ -63,16 +69,21 @@ def nets_of(model: nn.Module) -> Nets:
 
 
 SETTINGS = Settings(epochs=3, batch_size=5, lr=0.05, schedule="cosine")
+EMA, SWA = Averaging("ema", 0.9, 0.2), Averaging("swa", start=0.3, batchnorm="reestimated")
 
 
-def train(
+def train(model: nn.Module, *given: Any, **more: Any) -> nn.Module:
+    return deployed_of(model, *given, **more)["live"]
+
+
+def deployed_of(
     model: nn.Module,
     method: Method | None = None,
     settings: Settings = SETTINGS,
     split: Split | None = None,
     precision: str = "fp32",
     **more: Any,
-) -> nn.Module:
+) -> Deployed:
     return fit(
         Engine(CPU, precision),
         nets_of(model),
@@ -157,11 +168,14 @@ class Spy(Method):
     """Standard training that writes down what the loop does; `nudge` is added to every
     weight around the step, as AWP does."""
 
-    select_on: ClassVar[Literal["clean", "robust"]] = "clean"
     nudge: float = 0.0
     events: list[str] = field(default_factory=list)
     seen: list[Tensor] = field(default_factory=list)
     progress: list[float] = field(default_factory=list)
+
+    @property
+    def select_on(self) -> Literal["clean", "robust"]:
+        return "clean"
 
     def adversary(self, nets: Nets, batch: Batch, attack: PGD) -> Tensor:
         self.events.append("adversary")
@@ -175,9 +189,7 @@ class Spy(Method):
         return {"loss": value, "twice": 2 * value, "progress": torch.tensor(progress)}
 
     @contextmanager
-    def around_step(
-        self, nets: Nets, loss_of: Callable[[], Tensor], progress: float
-    ) -> Iterator[None]:
+    def around_step(self, nets: Nets, parts: Sequence[LossOf], progress: float) -> Iterator[None]:
         assert all(p.grad is None for p in nets.module.parameters()), "old gradients are gone"
         before = weights(nets.module)
         with torch.no_grad():
@@ -242,40 +254,273 @@ class Swapped(Standard):
 
 
 def test_prepare_chooses_what_trains_and_deployable_what_comes_back() -> None:
-    given: list[nn.Module] = []
+    given: list[Deployed] = []
     states: list[State] = []
 
-    def on_epoch(row: Row, model: nn.Module, state: Callable[[], State]) -> None:
-        assert not model.training
-        given.append(model)
+    def on_epoch(row: Row, deployed: Deployed, state: Callable[[], State]) -> None:
+        assert not any(model.training for model in deployed.values())
+        given.append(deployed)
         states.append(state())
 
     model = some_net()
     before = weights(model)
     found = train(model, Swapped(), on_epoch=on_epoch)
     assert found is model and not any(m.training for m in found.modules())
-    assert given == [model] * 3
+    assert given == [{"live": model}] * 3
     assert "1.weight" in states[-1]["model"] and "0.0.weight" in states[-1]["model"]
     assert not torch.equal(found.state_dict()["0.weight"], before["0.weight"])
 
 
 @dataclass(frozen=True)
 class Diverging(Standard):
-    """Its second epoch has no loss."""
+    """From half of the run on one of its terms is no number; it counts its calls."""
+
+    calls: list[float] = field(default_factory=list)
 
     def loss(self, nets: Nets, batch: Batch, x_adv: Tensor, progress: float) -> dict[str, Tensor]:
+        self.calls.append(progress)
         values = super().loss(nets, batch, x_adv, progress)
         return {**values, "kl": values["loss"] * (float("nan") if progress > 0.5 else 1)}
 
 
-def test_a_loss_that_is_not_finite_names_term_and_epoch() -> None:
+def test_a_loss_that_is_not_finite_names_term_and_step() -> None:
+    """12 steps in all: 7/12 is the first fraction above a half, the eighth step."""
     rows: list[Row] = []
     with pytest.raises(
-        ValueError, match=r"^net A: 'kl' is nan in epoch 2: lower the l.*0\.05"
+        ValueError, match=r"^net A: 'kl' is not finite in step 8: lower the l.*0\.05"
     ) as e:
         train(linear_net(), Diverging(), on_epoch=lambda row, *_: rows.append(row), label="net A")
     assert "\n" not in str(e.value)
     assert len(rows) == 1, "the damaged epoch is not handed on to be saved"
+
+
+def test_a_loss_that_is_not_finite_is_found_within_an_epoch() -> None:
+    """One epoch of 44 steps, looked at every twentieth: from step 24 on there is no number."""
+    method = Diverging()
+    settings = replace(SETTINGS, epochs=1, batch_size=1)
+    with pytest.raises(ValueError, match="'kl' is not finite in step 24: "):
+        train(linear_net(), method, settings, some_split(44))
+    assert len(method.calls) == 40
+
+
+@dataclass(frozen=True)
+class Spoiling(Standard):
+    """Its last step of epoch 2 leaves an infinity behind that no loss has seen."""
+
+    entry: str = "1.running_var"
+
+    @contextmanager
+    def around_step(self, nets: Nets, parts: Sequence[LossOf], progress: float) -> Iterator[None]:
+        yield
+        if progress == 7 / 12:
+            nets.module.state_dict()[self.entry][0] = float("inf")
+
+
+@pytest.mark.parametrize("entry", ["1.running_var", "0.weight"])
+def test_weights_and_buffers_that_are_not_finite_are_named(entry: str) -> None:
+    rows: list[Row] = []
+    with pytest.raises(ValueError, match=rf"^training: {entry} is not finite after epoch 2: "):
+        train(some_net(), Spoiling(entry), on_epoch=lambda row, *_: rows.append(row))
+    assert len(rows) == 1
+
+
+# Gradients added up over the parts of a batch
+
+
+class InDouble(nn.Module):
+    """Pixels in double precision, so that a sum's order is all that can differ."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.double()
+
+
+def smooth_net() -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 4, 3, stride=2), nn.Softplus(), nn.Flatten(), nn.Linear(16, K))
+    return nn.Sequential(InDouble(), *layers).double()
+
+
+METHODS = {name: make(name) for name in names()}
+
+
+@pytest.mark.parametrize(
+    "method", [*METHODS.values(), AWP(TRADES(), 0.01)], ids=[*METHODS, "awp-trades"]
+)
+@pytest.mark.parametrize("count", [2, 3, 4, 9])
+def test_a_batch_in_parts_is_the_same_step(method: Method, count: int) -> None:
+    """9 pictures in parts of 5 and 4; 3 each; 3 each, for 4 cannot be equal; and 1 each.
+    Without BatchNorm no picture sees another, so only the order of sums differs."""
+    settings = replace(SETTINGS, batch_size=9, epochs=2)
+    runs: list[tuple[list[Row], Weights]] = []
+    for accumulate in (1, count):
+        rows: list[Row] = []
+        model = smooth_net()
+        own = replace(settings, accumulate=accumulate)
+        train(model, method, own, on_epoch=lambda row, *_, rows=rows: rows.append(row))
+        runs.append((rows, weights(model)))
+    (rows, whole), (rows_of_parts, parts) = runs
+    assert not torch.equal(whole["1.weight"], smooth_net().state_dict()["1.weight"])
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-10, atol=1e-10)
+    for one, other in zip(rows, rows_of_parts, strict=True):
+        assert one.keys() == other.keys() and "loss" in one
+        for term in one.keys() - {"seconds"}:
+            assert other[term] == pytest.approx(one[term], rel=1e-10, abs=1e-12)
+
+
+def test_all_parts_are_attacked_before_the_weights_are_touched() -> None:
+    spy = Spy(nudge=0.1)
+    train(linear_net(), spy, replace(SETTINGS, epochs=1, batch_size=11, accumulate=3))
+    step = ["adversary"] * 3 + ["enter"] + ["loss"] * 3 + ["stepped"]
+    assert spy.events == step * 2
+    assert [len(index) for index in spy.seen] == [4, 4, 3] * 2
+    expected = batches(some_split(), 11, seed=0, epoch=0, shuffle=True, drop_last=True)
+    assert torch.cat(spy.seen).tolist() == torch.cat([b.index for b in expected]).tolist()
+
+
+@dataclass(frozen=True)
+class CountedLabels(Standard):
+    """Logs the mean label of what it is given."""
+
+    def loss(self, nets: Nets, batch: Batch, x_adv: Tensor, progress: float) -> dict[str, Tensor]:
+        return {**super().loss(nets, batch, x_adv, progress), "label": batch.y.double().mean()}
+
+
+def test_an_uneven_last_part_counts_as_much_as_it_holds() -> None:
+    """The logged mean of a quantity that no weight changes is that of the pictures."""
+    rows: list[Row] = []
+    settings = replace(SETTINGS, epochs=1, batch_size=22, accumulate=4)
+    train(linear_net(), CountedLabels(), settings, on_epoch=lambda row, *_: rows.append(row))
+    assert rows[0]["label"] == pytest.approx(float(some_split().labels.double().mean()), rel=1e-12)
+
+
+# The mean of the weights, beside the run
+
+
+@pytest.mark.parametrize("average", [EMA, SWA, replace(EMA, batchnorm="reestimated")], ids=repr)
+@pytest.mark.parametrize("method", [PGDAT("train"), AWP(PGDAT(), 0.01)], ids=repr)
+def test_averaging_changes_the_live_run_by_no_bit(average: Averaging, method: Method) -> None:
+    runs: list[tuple[list[Row], Weights, list[State]]] = []
+    for each in (None, average):
+        rows: list[Row] = []
+        states: list[State] = []
+
+        def on_epoch(
+            row: Row,
+            deployed: Deployed,
+            state: Callable[[], State],
+            rows: list[Row] = rows,
+            states: list[State] = states,
+        ) -> None:
+            rows.append({name: value for name, value in row.items() if name != "seconds"})
+            states.append(copy.deepcopy(state()))
+
+        model = some_net()
+        settings = replace(SETTINGS, average=each)
+        augment = Augment(pad=1, flip=True)
+        found = deployed_of(model, method, settings, augment=augment, on_epoch=on_epoch)
+        assert found["live"] is model
+        assert found.keys() == ({"live", "average"} if each else {"live"})
+        runs.append((rows, weights(model), states))
+    assert runs[0][0] == runs[1][0]
+    assert_equal(runs[0][1], runs[1][1])
+    for one, other in zip(runs[0][2], runs[1][2], strict=True):
+        assert torch.equal(one["torch_rng"][0], other["torch_rng"][0])
+
+
+def test_the_average_of_a_run_is_that_of_its_weights_after_each_epoch() -> None:
+    """SWA from a third on: with three epochs the mean of the last two."""
+    ends: list[Weights] = []
+    means: list[Weights] = []
+
+    def on_epoch(row: Row, deployed: Deployed, state: object) -> None:
+        assert not deployed["average"].training
+        ends.append(weights(deployed["live"]))
+        means.append(weights(deployed["average"]))
+
+    average = Averaging("swa", start=0.34, batchnorm="copied")
+    deployed_of(some_net(), None, replace(SETTINGS, average=average), on_epoch=on_epoch)
+    assert_equal(means[0], ends[0])
+    for name, value in means[2].items():
+        moved = name in dict(some_net().named_parameters())
+        expected = (ends[1][name] + ends[2][name]) / 2 if moved else ends[2][name]
+        torch.testing.assert_close(value, expected)
+
+
+def test_the_average_is_deployed_as_the_live_network_is() -> None:
+    found = deployed_of(some_net(), Swapped(), replace(SETTINGS, average=EMA))
+    assert (
+        weights(found["average"]).keys()
+        == weights(found["live"]).keys()
+        == weights(some_net()).keys()
+    )
+    assert not torch.equal(
+        weights(found["average"])["0.weight"], weights(found["live"])["0.weight"]
+    )
+
+
+# Another way on
+
+
+def test_a_state_from_after_an_epoch_takes_the_place_of_the_present_one() -> None:
+    """Back before the second epoch, at half the learning rate and with other draws."""
+    spy, rows = Spy(), list[Row]()
+    starts: list[Weights] = []
+    first: list[State] = []
+    model = linear_net()
+
+    def on_epoch(row: Row, deployed: Deployed, state: Callable[[], State]) -> State | None:
+        rows.append(row)
+        starts.append(weights(model))
+        first.append(copy.deepcopy(state()))
+        return {**first[0], "retries": 1} if len(rows) == 2 else None
+
+    settings = replace(SETTINGS, schedule="constant", momentum=0.0)
+    train(model, spy, settings, on_epoch=on_epoch)
+    assert [row["epoch"] for row in rows] == [0, 1, 1, 2]
+    assert [row["lr"] for row in rows] == [0.05, 0.05, 0.025, 0.025]
+    orders = [torch.cat(spy.seen[i : i + 4]).tolist() for i in range(0, 16, 4)]
+    assert orders[0] == torch.cat([b.index for b in in_order(0)]).tolist()
+    assert orders[1] == torch.cat([b.index for b in in_order(1)]).tolist()
+    assert sorted(map(tuple, orders)) == sorted(set(map(tuple, orders))), "all four differ"
+    assert [state["retries"] for state in first] == [0, 0, 1, 1]
+    # By hand: the first step of the second try, from the weights after epoch 1.
+    by_hand = linear_net()
+    by_hand.load_state_dict(starts[0])
+    tried = SpyOfOne()
+    with pytest.raises(StopIteration):
+        train(by_hand, tried, settings, resume={**first[0], "retries": 1})
+    assert tried.seen[0].tolist() == spy.seen[8].tolist()
+
+
+@dataclass(frozen=True)
+class SpyOfOne(Spy):
+    """Ends after its first batch."""
+
+    def adversary(self, nets: Nets, batch: Batch, attack: PGD) -> Tensor:
+        super().adversary(nets, batch, attack)
+        raise StopIteration
+
+
+def test_a_state_that_says_so_ends_the_run() -> None:
+    rows: list[Row] = []
+    states: list[State] = []
+
+    def on_epoch(row: Row, deployed: Deployed, state: Callable[[], State]) -> State | None:
+        rows.append(row)
+        if len(rows) < 2:
+            return None
+        states.append(copy.deepcopy({**state(), "stopped": True}))
+        return states[0]
+
+    model = some_net()
+    train(model, on_epoch=on_epoch)
+    assert [row["epoch"] for row in rows] == [0, 1]
+    again = some_net(4)
+    found = train(again, resume=states[0], on_epoch=on_epoch)
+    assert len(rows) == 2, "nothing is trained"
+    assert found is again and not again.training
+    assert_equal(weights(again), weights(model))
 
 
 # What moves
@@ -313,47 +558,92 @@ def test_trainable_moves_exactly_the_named(name: str) -> None:
 # The same again
 
 
-def run_of(name: str, seed: int = 0, **more: Any) -> tuple[Weights, list[State]]:
+@dataclass(frozen=True)
+class Way:
+    """A way to train."""
+
+    method: Method
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+MIXED = joined(some_split(), some_split(12))
+WAYS = {
+    **{name: Way(method) for name, method in METHODS.items()},
+    "awp": Way(AWP(PGDAT(), 0.01, warmup=0.3)),
+    "ema": Way(PGDAT(), {"average": EMA}),
+    "swa": Way(PGDAT("train"), {"average": SWA}),
+    "ema, re-estimated": Way(Standard(), {"average": replace(EMA, batchnorm="reestimated")}),
+    "accumulated": Way(PGDAT(), {"accumulate": 2}),
+    "extra": Way(PGDAT(), {"mix": Mix(N, 0.4)}),
+    "frozen": Way(Standard(), {"batchnorm": "frozen"}),
+    "nesterov": Way(Standard(), {"nesterov": True}),
+    **{kind: Way(Standard(), {"schedule": kind}) for kind in KINDS},
+    "all": Way(
+        AWP(TRADES(), 0.01), {"average": SWA, "accumulate": 2, "mix": Mix(N, 0.4), "seed": 5}
+    ),
+}
+
+
+def run_of(way: str, **more: Any) -> tuple[dict[str, Weights], list[State]]:
     """The final weights of a run with dropout and augmentation, and its state at each end
     of an epoch."""
     states: list[State] = []
 
-    def on_epoch(row: Row, model: nn.Module, state: Callable[[], State]) -> None:
+    def on_epoch(row: Row, deployed: Deployed, state: Callable[[], State]) -> None:
         states.append(copy.deepcopy(state()))
 
     model = some_net(more.pop("init", 0))
     torch.manual_seed(more.pop("torch_seed", 3))
-    settings = replace(SETTINGS, seed=seed)
-    train(model, make(name), settings, on_epoch=on_epoch, augment=Augment(pad=1, flip=True), **more)
-    return weights(model), states
+    settings = replace(SETTINGS, **{**WAYS[way].changes, **more.pop("changes", {})})
+    split = MIXED if settings.mix else None
+    augment = Augment(pad=1, flip=True)
+    found = deployed_of(
+        model, WAYS[way].method, settings, split, on_epoch=on_epoch, augment=augment, **more
+    )
+    return {kind: weights(each) for kind, each in found.items()}, states
 
 
-@pytest.mark.parametrize("name", names())
-def test_two_runs_are_equal_to_the_bit_and_seeds_matter(name: str) -> None:
-    first, _ = run_of(name)
-    assert_equal(first, run_of(name)[0])
-    assert not torch.equal(first["0.weight"], run_of(name, seed=1)[0]["0.weight"])
+@pytest.mark.parametrize("way", WAYS)
+def test_two_runs_are_equal_to_the_bit_and_seeds_matter(way: str) -> None:
+    first, _ = run_of(way)
+    second, _ = run_of(way)
+    other, _ = run_of(way, changes={"seed": 1})
+    for kind in first:
+        assert_equal(first[kind], second[kind])
+        assert not torch.equal(first[kind]["0.weight"], other[kind]["0.weight"])
 
 
 @pytest.mark.parametrize("done", [1, 2, 3])
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("way", WAYS)
 def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(
-    name: str, done: int, tmp_path: Path
+    way: str, done: int, tmp_path: Path
 ) -> None:
-    """Weights, BatchNorm, momentum and dropout's generator, through the file."""
-    whole, states = run_of(name)
+    """Weights, their mean, BatchNorm, momentum and dropout's generator, through the file."""
+    whole, states = run_of(way)
     assert [state["epoch"] for state in states] == [1, 2, 3]
     checkpoint.save(tmp_path, states[done - 1])
     state = checkpoint.load(tmp_path, CPU)
-    resumed, later = run_of(name, init=8, torch_seed=77, resume=state)
-    assert_equal(resumed, whole)
+    resumed, later = run_of(way, init=8, torch_seed=77, resume=state)
+    assert resumed.keys() == whole.keys()
+    for kind, found in resumed.items():
+        assert_equal(found, whole[kind])
     assert len(later) == 3 - done
     if later:
         ours, theirs = later[-1]["optimizer"]["state"], states[-1]["optimizer"]["state"]
         assert ours.keys() == theirs.keys() and len(ours) == 6
         for key in ours:
             assert torch.equal(ours[key]["momentum_buffer"], theirs[key]["momentum_buffer"])
-        assert torch.equal(later[-1]["torch_rng"], states[-1]["torch_rng"])
+        assert torch.equal(later[-1]["torch_rng"][0], states[-1]["torch_rng"][0])
+        if later[-1]["average"]:
+            assert later[-1]["average"]["count"] == states[-1]["average"]["count"] > 0
+
+
+def test_extra_pictures_have_their_share_of_every_batch() -> None:
+    """0.4 of 5 is 2; an epoch has as many steps as the set's own pictures make, 4."""
+    spy = Spy()
+    train(linear_net(), spy, replace(SETTINGS, epochs=1, mix=Mix(N, 0.4)), MIXED)
+    assert [int((index >= 2**40).sum()) for index in spy.seen] == [2] * 4
+    assert [len(index) for index in spy.seen] == [5] * 4
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

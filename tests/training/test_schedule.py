@@ -37,6 +37,12 @@ def test_cosine_known_values() -> None:
     assert found == pytest.approx([1, (1 + 2**-0.5) / 2, 0.75, 0.5, 0.25, 0], abs=1e-12)
 
 
+def test_triangular_is_highest_in_the_middle() -> None:
+    """Wong et al. 2020: torch's CyclicLR with both halves as long, stepped after each batch."""
+    found = [factor("triangular", step, 4, 2) for step in range(9)]
+    assert found == pytest.approx([0, 0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25, 0])
+
+
 def test_onecycle_climbs_for_two_fifths_and_falls_to_zero() -> None:
     found = [factor("onecycle", step, 10, 1) for step in range(10)]
     up = [0.05 / 0.4, 0.15 / 0.4, 0.25 / 0.4, 0.35 / 0.4]
@@ -56,5 +62,7 @@ def test_every_factor_is_in_0_1(kind: str) -> None:
 
 
 def test_an_unknown_kind_names_those_that_there_are() -> None:
-    with pytest.raises(ValueError, match="one of constant, multistep, cosine, onecycle, not 'st'"):
+    with pytest.raises(
+        ValueError, match="one of constant, multistep, cosine, onecycle, triangular, not 'st'"
+    ):
         factor("st", 0, 1, 1)

@@ -144,6 +144,41 @@ def test_numbers_and_words(
 @pytest.mark.parametrize(
     ("flag", "value"),
     [
+        ("--awp", "-1"),
+        ("--awp", "nan"),
+        ("--awp", "much"),
+        ("--awp-warmup", "-1"),
+        ("--average", "mean"),
+        ("--average-decay", "2"),
+        ("--average-decay", "1"),
+        ("--average-decay", "nan"),
+        ("--average-start", "-0.1"),
+        ("--average-start", "1"),
+        ("--average-batchnorm", "shared"),
+        ("--accumulate", "0"),
+        ("--devices", "0"),
+        ("--extra-fraction", "-0.1"),
+        ("--extra-fraction", "0"),
+        ("--extra-fraction", "1"),
+        ("--extra-fraction", "nan"),
+        ("--extra-limit", "0"),
+        ("--eval-steps", "0"),
+        ("--eval-eps", "0"),
+        ("--eval-eps", "nan"),
+        ("--on-collapse", "panic"),
+    ],
+)
+def test_what_train_alone_asks(flag: str, value: str, refused: Callable[..., str]) -> None:
+    """Whether or not the flag has anything to say in this run."""
+    words = replaced(TRAIN, flag, value)
+    assert flag in refused(*words)
+    if flag.startswith("--average-"):
+        assert flag in refused(*words, "--average", "ema")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
         ("--k", "0"),
         ("--alphas", "0"),
         ("--alphas", "2"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from verb_runs import MRC, RIFT, SMALL, TRAIN, assert_same, hardy, replaced, timeless, weights
+from verb_runs import MRC, RIFT, SMALL, TRAIN, assert_same, hardy, replaced, rows, timeless, weights
 
 from hardy.evaluation.results import read
 
@@ -34,11 +33,6 @@ def stop_at(
     monkeypatch.setattr(name, stopping)
 
 
-def rows(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
-
-
 def last(folder: Path) -> Any:
     return torch.load(folder / "last.ckpt", weights_only=True)
 
@@ -48,9 +42,10 @@ def last(folder: Path) -> Any:
     [
         ("hardy.verbs.train.judge", 2),  # in epoch 2, before anything of it is written
         ("hardy.training.checkpoint.save", 2),  # the best is written, the state is not
-        ("hardy.verbs.train.say", 3),  # all of epoch 2 is written (call 1 is the greeting)
+        ("hardy.verbs.history.say", 2),  # all of epoch 2 is written
         pytest.param("hardy.training.checkpoint.save", 1, marks=pytest.mark.slow),  # no state yet
         ("hardy.verbs.train.judge", 5),  # trained, but not yet evaluated
+        ("hardy.verbs.train.judge", 6),  # the best is evaluated, the last epoch is not
     ],
 )
 def test_training_goes_on_bit_for_bit(

@@ -48,6 +48,12 @@ def weights(folder: Path) -> dict[str, Tensor]:
     return load_file(folder / "best.safetensors")
 
 
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """The log, less the seconds, which no two runs share."""
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
 def arguments(folder: Path) -> dict[str, Any]:
     """What config.json says was asked for, less where it went and what it ran on."""
     content = json.loads((folder / "config.json").read_text(encoding="utf-8"))

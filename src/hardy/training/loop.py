@@ -3,21 +3,23 @@
 nets = method.prepare(nets)
 for epoch in range(epochs):
     for batch in batches(train, seed, epoch):
-        x_adv = method.adversary(nets, batch, attack)
-        with method.around_step(nets, loss_of, progress):
-            backward(loss_of())
+        for each part of the batch:                     one, unless gradients are accumulated
+            x_adv = method.adversary(nets, part, attack)
+        with method.around_step(nets, parts, progress):
+            for each part:
+                backward(method.loss(nets, part, x_adv, progress))
             optimizer.step()
-    validate(method.deployable(nets));  keep the best;  save everything
+        average.after_step(nets)                        where the weights are averaged
+    on_epoch(method.deployable(nets))                   validates, keeps the best, saves all
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,21 +28,29 @@ from hardy.attacks.pgd import PGD
 from hardy.console import progress as progress_bar
 from hardy.data.augment import Augment
 from hardy.data.loader import Batch, batch_count, batches
+from hardy.data.order import Mix
 from hardy.data.splits import Split
-from hardy.methods.protocol import Method, Nets
+from hardy.methods.protocol import LossOf, Method, Nets
 from hardy.modes import freeze_batchnorm, only_trainable
+from hardy.training.averaging import Average, Averaging
 from hardy.training.engine import Engine
 from hardy.training.schedule import factor
+from hardy.training.watch import EVERY, NotFinite
+from hardy.weights import not_finite
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run optimises. batchnorm 'frozen' keeps the running statistics as they are and
-    uses them; 'train' uses and updates with each batch's own. trainable: the names of the
-    parameters that move (None: all that require a gradient)."""
+    """How a run optimises. batch_size: pictures in an optimizer step, over all processes.
+    accumulate: the parts that a process cuts its share of them into. batchnorm 'frozen' keeps
+    the running statistics as they are and uses them; 'train' uses and updates with each
+    batch's own. trainable: the names of the parameters that move (None: all that require a
+    gradient). average: of the weights, beside the live ones. mix: which rows of train are
+    extra data, and their share of a batch."""
 
     epochs: int
     batch_size: int = 128
+    accumulate: int = 1
     lr: float = 0.1
     momentum: float = 0.9
     nesterov: bool = False
@@ -48,13 +58,18 @@ class Settings:
     schedule: str = "multistep"
     milestones: tuple[int, ...] = ()
     seed: int = 0
-    batchnorm: str = "train"
+    batchnorm: Literal["train", "frozen"] = "train"
     trainable: frozenset[str] | None = None
+    average: Averaging | None = None
+    mix: Mix | None = None
 
 
 State = dict[str, Any]
 Row = dict[str, float]
-OnEpoch = Callable[[Row, nn.Module, Callable[[], State]], None]
+Deployed = Mapping[str, nn.Module]
+# After an epoch: its row of the log, the networks, and a function that gives the full state.
+# It may return a state to go on from in place of the present one.
+OnEpoch = Callable[[Row, Deployed, Callable[[], State]], State | None]
 
 
 def fit(
@@ -69,16 +84,42 @@ def fit(
     resume: State | None = None,
     on_epoch: OnEpoch = lambda *_: None,
     label: str = "training",
-) -> nn.Module:
-    """Train nets.module in place and return method.deployable of it, in eval mode.
+) -> Deployed:
+    """Train nets.module in place; method.deployable of it as 'live', and, where weights are
+    averaged, of their mean as 'average', both in eval mode.
 
-    on_epoch(row, model, state): called after each epoch with the logged means (and epoch,
-    lr, seconds), the deployable network, and a function that gives the full state, from
-    which `resume` continues to the same weights, bit for bit.
+    on_epoch(row, deployed, state): called after each epoch with the logged means (and epoch,
+    lr, seconds), what would be returned, and a function that gives the full state, from
+    which `resume` continues to the same weights, bit for bit. `state` is a collective call.
+    A state with 'stopped' ends the run there; one with 'retries' halves the learning rate
+    that often and draws other random numbers.
 
-    Raises ValueError where the loss is no longer finite, naming epoch and term.
+    Raises ValueError where a term of the loss or a weight is no longer finite, naming the step
+    and the term.
     """
+    run = started(engine, nets, method, attack, train, augment, settings, label)
+    with only_trainable(nets.module, settings.trainable):
+        epoch = run.restore(resume)
+        while epoch < settings.epochs and not run.stopped:
+            row = run.epoch(epoch)
+            back = on_epoch(row, run.deployed(), partial(run.state, epoch + 1))
+            epoch = epoch + 1 if back is None else run.restore(back)
+    return run.deployed()
+
+
+def started(
+    engine: Engine,
+    nets: Nets,
+    method: Method,
+    attack: PGD,
+    train: Split,
+    augment: Augment | None,
+    settings: Settings,
+    label: str,
+) -> Loop:
+    """A run before its first step."""
     nets = method.prepare(nets)
+    average = Average(nets.module, settings.average) if settings.average else None
     with only_trainable(nets.module, settings.trainable):
         optimizer = torch.optim.SGD(
             [p for p in nets.module.parameters() if p.requires_grad],
@@ -87,19 +128,18 @@ def fit(
             nesterov=settings.nesterov,
             weight_decay=settings.weight_decay,
         )
-        student = engine.setup(nets.module, optimizer)
-        nets = replace(nets, student=student, forward=_bare_forward(engine, nets.module))
-        run = _Run(engine, nets, method, attack, train, augment, settings, optimizer, label)
-        for epoch in range(run.restore(resume), settings.epochs):
-            row = run.epoch(epoch)
-            nets.module.eval()
-            on_epoch(row, method.deployable(nets), partial(run.state, epoch + 1))
-    return method.deployable(nets).eval()
+        nets = replace(
+            nets,
+            student=engine.setup(nets.module, optimizer),
+            forward=_bare_forward(engine, nets.module),
+            mean=engine.mean,
+        )
+    return Loop(engine, nets, method, attack, train, augment, settings, optimizer, average, label)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What stays the same from epoch to epoch."""
+@dataclass
+class Loop:
+    """A run. Only `retries` and `stopped` change, beside the weights."""
 
     engine: Engine
     nets: Nets
@@ -109,87 +149,163 @@ class _Run:
     augment: Augment | None
     settings: Settings
     optimizer: torch.optim.Optimizer
+    average: Average | None
     label: str
+    retries: int = 0
+    stopped: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in an epoch."""
+        settings = self.settings
+        return batch_count(self.train, settings.batch_size, drop_last=True, mix=settings.mix)
 
     def epoch(self, epoch: int) -> Row:
         """One pass over train; the means of what the method's loss gave."""
-        settings, module = self.settings, self.nets.module
+        settings, module, steps = self.settings, self.nets.module, self.steps
         module.train()
         if settings.batchnorm == "frozen":
             freeze_batchnorm(module)
-        steps = batch_count(self.train, settings.batch_size, drop_last=True)
         sums: dict[str, Tensor] = {}
-        lr, began = settings.lr, time.perf_counter()
+        watch, lr, began = NotFinite(), settings.lr, time.perf_counter()
         title = f"{self.label}, epoch {epoch + 1}/{settings.epochs}"
         with progress_bar(title, steps * settings.batch_size) as advance:
             for i, batch in enumerate(self.batches(epoch)):
                 step = epoch * steps + i
-                lr = settings.lr * factor(
-                    settings.schedule, step, steps, settings.epochs, settings.milestones
-                )
-                for group in self.optimizer.param_groups:
-                    group["lr"] = lr
-                for name, value in self.step(batch, step / (steps * settings.epochs)).items():
+                lr = self.rate(step)
+                for name, value in self.step(batch, step, lr).items():
                     sums[name] = sums.get(name, torch.zeros_like(value)) + value
-                advance(len(batch))
-        means = {name: float(value) / steps for name, value in sums.items()}
-        for name, mean in means.items():
-            if not math.isfinite(mean):
-                raise ValueError(
-                    f"{self.label}: {name!r} is {mean} in epoch {epoch + 1}: lower the learning "
-                    f"rate (it is {settings.lr:g}), or use --precision fp32"
-                )
-        return {"epoch": epoch, "lr": lr, "seconds": time.perf_counter() - began, **means}
+                    watch.note(step, {name: value})
+                if i % EVERY == EVERY - 1:
+                    self._must_be_finite(watch)
+                advance(settings.batch_size)
+        self._must_be_finite(watch)
+        self.engine.sync_batchnorm(module)
+        if bad := not_finite(module.state_dict()):
+            raise ValueError(self._lost(f"{bad[0]} is not finite after epoch {epoch + 1}"))
+        if self.average:
+            clean = (batch.x for batch in self.batches(epoch))
+            self.average.after_epoch(module, (epoch + 1) / settings.epochs, clean)
+            self.engine.sync_batchnorm(self.average.module)
+        means = self.engine.mean(list(sums.values()))
+        seconds = time.perf_counter() - began
+        named = {name: float(value) / steps for name, value in zip(sums, means, strict=True)}
+        return {"epoch": epoch, "lr": lr, "seconds": seconds, **named}
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted over the run."""
+        settings = self.settings
+        kind, epochs, milestones = settings.schedule, settings.epochs, settings.milestones
+        scheduled = factor(kind, step, self.steps, epochs, milestones)
+        return settings.lr * scheduled * 0.5**self.retries
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """The epoch's order and augmentation, by (seed, epoch)."""
+        """This process's part of the epoch's batches, by (seed, epoch)."""
+        settings = self.settings
         return batches(
             self.train,
-            self.settings.batch_size,
-            seed=self.settings.seed,
+            settings.batch_size,
+            # Another try must not meet the same starts and crops at which the last one failed.
+            seed=settings.seed + 1_000_003 * self.retries,
             epoch=epoch,
             augment=self.augment,
             shuffle=True,
             drop_last=True,
+            mix=settings.mix,
+            part=(self.engine.rank, self.engine.world),
         )
 
-    def step(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+    def step(self, batch: Batch, step: int, lr: float) -> dict[str, Tensor]:
         """One optimizer step; the values stay on the device, so nothing waits for it."""
-        x_adv = self.method.adversary(self.nets, batch, self.attack)
-        values: dict[str, Tensor] = {}
+        settings, nets = self.settings, self.nets
+        total = self.steps * settings.epochs
+        progress = step / total
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        shares: dict[str, Tensor] = {}
 
-        def loss_of() -> Tensor:
-            values.update(self.method.loss(self.nets, batch, x_adv, progress))
-            return values["loss"]
+        def loss_of(nets: Nets, part: Batch, x_adv: Tensor) -> Tensor:
+            found = self.method.loss(nets, part, x_adv, progress)
+            share = len(part) / len(batch)
+            shares.update({name: value.detach() * share for name, value in found.items()})
+            return found["loss"] * share
 
+        parts: list[LossOf] = []
+        for part in _parts(batch, settings.accumulate):
+            x_adv = self.method.adversary(nets, part, self.attack)
+            parts.append(partial(loss_of, part=part, x_adv=x_adv))
         self.optimizer.zero_grad(set_to_none=True)
-        with self.method.around_step(self.nets, loss_of, progress):
-            self.engine.backward(loss_of())
+        values: dict[str, Tensor] = {}
+        with self.method.around_step(nets, parts, progress):
+            for i, part_loss in enumerate(parts):
+                with self.engine.accumulating(nets.student, i < len(parts) - 1):
+                    self.engine.backward(part_loss(nets))
+                for name, value in shares.items():
+                    values[name] = values.get(name, torch.zeros_like(value)) + value
             self.optimizer.step()
-        return {name: value.detach() for name, value in values.items()}
+        if self.average:
+            self.average.after_step(nets.module, (step + 1) / total)
+        return values
+
+    def deployed(self) -> dict[str, nn.Module]:
+        """The plain networks, in eval mode."""
+        found = {"live": self.method.deployable(self.nets).eval()}
+        if self.average:
+            mean = replace(self.nets, module=self.average.module)
+            found["average"] = self.method.deployable(mean).eval()
+        return found
 
     def state(self, epochs_done: int) -> State:
-        """All that decides how the run goes on."""
+        """All that decides how the run goes on; a collective call."""
         state = {
             "epoch": epochs_done,
             "model": self.nets.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "torch_rng": torch.get_rng_state(),
+            "average": self.average.state() if self.average else None,
+            "retries": self.retries,
+            "stopped": self.stopped,
+            "torch_rng": self.engine.gather(torch.get_rng_state()),
         }
         if self.engine.device.type == "cuda":  # where dropout draws when it runs there
-            state["cuda_rng"] = torch.cuda.get_rng_state(self.engine.device)
+            state["cuda_rng"] = self.engine.gather(torch.cuda.get_rng_state(self.engine.device))
         return state
 
     def restore(self, state: State | None) -> int:
         """Take up a state; the number of epochs it has done."""
         if state is None:
             return 0
+        if (were := len(state["torch_rng"])) != self.engine.world:
+            raise ValueError(
+                f"the run was one of {were} processes, and cannot go on exactly with "
+                f"{self.engine.world}: start as many as before"
+            )
         self.nets.module.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["torch_rng"].cpu())
+        if self.average:
+            self.average.restore(state["average"])
+        self.retries, self.stopped = state["retries"], state["stopped"]
+        rank = self.engine.rank
+        torch.set_rng_state(state["torch_rng"][rank].cpu())
         if self.engine.device.type == "cuda" and "cuda_rng" in state:
-            torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.engine.device)
+            torch.cuda.set_rng_state(state["cuda_rng"][rank].cpu(), self.engine.device)
         return state["epoch"]
+
+    def _must_be_finite(self, watch: NotFinite) -> None:
+        if found := watch.found(self.engine.gather):
+            step, names = found
+            terms = " and ".join(repr(name) for name in names)
+            raise ValueError(self._lost(f"{terms} is not finite in step {step + 1}"))
+
+    def _lost(self, what: str) -> str:
+        return (
+            f"{self.label}: {what}: lower the learning rate (it is {self.settings.lr:g}), or use "
+            "--precision fp32; what was saved after the last epoch is still there"
+        )
+
+
+def _parts(batch: Batch, count: int) -> list[Batch]:
+    size = -(-len(batch) // count)
+    return [batch.take(slice(i, i + size)) for i in range(0, len(batch), size)]
 
 
 def _bare_forward(engine: Engine, module: nn.Module) -> Callable[[Tensor], Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-KINDS = ("constant", "multistep", "cosine", "onecycle")
+KINDS = ("constant", "multistep", "cosine", "onecycle", "triangular")
 
 
 def factor(
@@ -16,7 +16,8 @@ def factor(
     multistep: times 0.1 from each milestone (an epoch) on; without milestones at half and
     three quarters, as Rice et al. 2020, but never in the first epoch. cosine: half a wave
     from 1 to 0. onecycle: a straight line from 0 to 1 over the first 40 % of the steps and
-    back to 0.
+    back to 0. triangular: a straight line from 0 up to 1 at half of the steps and back to 0
+    (Wong et al. 2020).
 
     Raises ValueError for another kind.
     """
@@ -31,4 +32,6 @@ def factor(
     if kind == "onecycle":
         middle = (step + 0.5) / max(1, steps_per_epoch * epochs)
         return middle / 0.4 if middle < 0.4 else (1 - middle) / 0.6
+    if kind == "triangular":
+        return 1 - abs(2 * done - 1)
     raise ValueError(f"schedule must be one of {', '.join(KINDS)}, not {kind!r}")

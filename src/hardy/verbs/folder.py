@@ -15,7 +15,7 @@ import torch
 import hardy
 from hardy.console import say
 from hardy.evaluation.results import Results, read
-from hardy.files import write_json, write_text
+from hardy.files import PARTS, clear_parts, write_json, write_text
 from hardy.finetuning.steps import Steps
 from hardy.reporting.page import write_report
 
@@ -30,6 +30,8 @@ class RunFolder:
     Raises ValueError where the folder holds a run already and `resume` was not asked for,
     where there is nothing to resume, or where the run to resume was asked for differently.
     """
+
+    writes = True
 
     def __init__(self, verb: str, config: Any) -> None:
         self.verb = verb
@@ -46,6 +48,7 @@ class RunFolder:
                     f"there is no run in {self.path} to go on with: leave --resume out to start one"
                 )
             _must_equal(known, asked, self.path)
+            clear_parts(self.path)
             return
         if known is not None or _occupied(self.path):
             raise ValueError(
@@ -59,11 +62,20 @@ class RunFolder:
         if command:
             content["command"] = shlex.join(command)
         try:
+            clear_parts(self.path)
             write_json(self.path / CONFIG, content)
         except OSError as error:
             raise ValueError(
                 f"--out {self.path} cannot be written ({error.strerror}): give another folder"
             ) from None
+
+    @classmethod
+    def joined(cls, verb: str, path: Path, *, writes: bool) -> RunFolder:
+        """The folder that a process of a run has opened, for the others: they write only
+        where `writes` says so."""
+        folder = cls.__new__(cls)
+        folder.verb, folder.path, folder.writes = verb, path, writes
+        return folder
 
     def steps(self) -> Steps:
         """The finished steps of this run."""
@@ -82,7 +94,8 @@ class RunFolder:
 
     def rewrite_log(self, rows: list[dict[str, Any]]) -> None:
         """Write log.jsonl whole."""
-        write_text(self.path / LOG, "".join(json.dumps(row) + "\n" for row in rows))
+        if self.writes:
+            write_text(self.path / LOG, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def finish(results: Results) -> Results:
@@ -119,7 +132,7 @@ def _next_free(verb: str) -> Path:
 def _occupied(path: Path) -> bool:
     if path.exists() and not path.is_dir():
         raise ValueError(f"--out {path} is a file: give a folder")
-    return path.is_dir() and any(path.iterdir())
+    return path.is_dir() and not all(each.match(PARTS) for each in path.iterdir())
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:

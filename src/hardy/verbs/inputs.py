@@ -35,11 +35,20 @@ R = TypeVar("R")
 # The validation split must be the same in every run, whatever its seed.
 DATA_SEED = 0
 
+# The radii that the field's tables are at.
+USUAL_EPS = {"linf": 8 / 255, "l2": 128 / 255}
+
 # What a number may be, the same in every verb that has it.
 _AT_LEAST = {
+    "accumulate": 1,
+    "awp": 0,
+    "awp_warmup": 0,
     "batch_size": 1,
     "choose_pictures": 1,
+    "devices": 1,
     "epochs": 1,
+    "eval_steps": 1,
+    "extra_limit": 1,
     "image_size": 1,
     "k": 1,
     "limit": 1,
@@ -55,11 +64,13 @@ _AT_LEAST = {
 }
 _POSITIVE = {  # with a usual value
     "eps": "8/255",
+    "eval_eps": "8/255",
     "lr": "0.01",
     "mrc_step_size": "2/255",
     "radius": "0.1",
     "step_size": "2/255",
 }
+_SHARES = {"average_decay": "[0, 1)", "average_start": "[0, 1)", "extra_fraction": "(0, 1)"}
 
 
 def keywords(kind: Callable[P, C], run: Callable[[C], R]) -> Callable[P, R]:
@@ -96,6 +107,8 @@ def check(asked: Any) -> None:
                 raise ValueError(f"{flag} must be at least {_AT_LEAST[name]}, not {one}")
             if name in _POSITIVE and not 0 < one < math.inf:
                 raise ValueError(f"{flag} must be positive, such as {_POSITIVE[name]}, not {one:g}")
+            if name in _SHARES and not (0 < one < 1 or (one == 0 and _SHARES[name][0] == "[")):
+                raise ValueError(f"{flag} must lie in {_SHARES[name]}, not {one:g}")
             if (choices := _choices(hint)) and one not in choices:
                 raise ValueError(f"{flag} must be one of {', '.join(choices)}, not {one!r}")
 
@@ -149,7 +162,8 @@ def _from_python(data: DataSet, limit_train: int | None) -> DataSet:
 
 def attack_of(asked: config.Attacked) -> PGD:
     """The attack; raises ValueError for a radius, steps or step size out of range."""
-    return PGD(threat_of(asked.norm, asked.eps), asked.steps, asked.step_size)
+    eps = USUAL_EPS[asked.norm] if asked.eps is None else asked.eps
+    return PGD(threat_of(asked.norm, eps), asked.steps, asked.step_size)
 
 
 def protocol_of(

@@ -2,220 +2,240 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from hardy import config
-from hardy.console import say
+from hardy.console import say, silenced
 from hardy.data.augment import augment_of
-from hardy.data.splits import DataSet, limited
-from hardy.evaluation.results import Measurement, Results
-from hardy.evaluation.robustness import Protocol, Verdicts, accuracies, judge
-from hardy.methods.find import make
-from hardy.methods.protocol import Method, Nets
-from hardy.models.architecture import Architecture
-from hardy.models.load import BEST, Checkpoint, read_checkpoint, save
-from hardy.training import checkpoint
+from hardy.data.loader import batch_count
+from hardy.data.splits import DataSet, Split, limited
+from hardy.evaluation.results import Results
+from hardy.evaluation.robustness import Protocol, Verdicts, accuracies, gains, judge
+from hardy.methods.protocol import Nets
+from hardy.models.load import Checkpoint, save
+from hardy.models.state_dicts import read_file
+from hardy.training import checkpoint, tensorboard
+from hardy.training.processes import in_processes, must_be_startable, packed
+from hardy.verbs.dry_run import estimated
 from hardy.verbs.folder import RunFolder, finish
-from hardy.verbs.inputs import (
-    DATA_SEED,
-    check,
-    checkpoint_of,
-    data_of,
-    device_of,
-    keywords,
-    must_run,
-    origin,
-    placed,
-    protocol_of,
-    unseen_val,
-)
+from hardy.verbs.history import LAST, History
+from hardy.verbs.inputs import DATA_SEED, check, device_of, keywords, origin, unseen_val
+from hardy.verbs.job import Job, job_of
+
+if TYPE_CHECKING:
+    from hardy.training.engine import Engine
 
 
 def run(asked: config.Train) -> Results:
-    """Train as asked; the results, with the run folder in `.folder`."""
+    """Train as asked; the results, with the run folder in `.folder`.
+
+    With dry_run nothing is trained or written: the results say what the run would cost (see
+    `dry_run.estimated`).
+
+    With devices=N this process starts the N of the run, waits for them and ends them with
+    itself; networks and data that were handed in are copied to them. A program that calls this
+    must do so under `if __name__ == "__main__":`. Under torchrun every process calls this, and
+    all return the same results, which lie on the machine of the first.
+    """
+    if asked.devices > 1:
+        must_be_startable()
     check(asked)
     device = device_of(asked.device)
-    method = make(asked.method, asked.method_options)
-    protocol = protocol_of(asked)
-    data = data_of(asked, asked.limit)
-    model, architecture, start = _network(asked, data, device)
-    folder = RunFolder("train", asked)
-    say(f"{method!r} on {data!r}, {protocol.attack!r}, {device}")
+    job = job_of(asked)
+    if asked.tensorboard:
+        tensorboard.must_be_installed()
+    if asked.dry_run:
+        return estimated(asked, job, device)
 
-    data = data.to(device)
-    state = checkpoint.load(folder.path, device) if asked.resume else None
-    about = origin(data, asked.method, start)
-    history = _History(folder, method, architecture, data, protocol, asked, about)
-    if state is not None:
-        history.rows = folder.logged()[: state["epoch"]]
-        folder.rewrite_log(history.rows)
-    _fit(asked, method, protocol, model, data, device, state, history.after_epoch)
+    # It takes a second to import: whatever was asked for wrongly is found before that.
+    from hardy.training.engine import Engine
 
-    best = read_checkpoint(folder.path / BEST, model=_again(asked)).model
-    test = limited(data.test, asked.test_limit, DATA_SEED)
-    verdicts = judge(placed(best, device), test, protocol, "test")
-    results = folder.results()
-    results.facts |= {
-        "model": architecture.model,
-        "data": data.name,
-        "method": repr(method),
-        "threat": repr(protocol.attack.threat),
-        "best epoch": history.best["epoch"] + 1,
-    }
-    results.notes += _notes(data, start)
-    results.measurements += accuracies(verdicts, protocol, test.name, asked.method)
-    results.measurements += history.measurements(asked.method)
-    results.add_artifact(folder.path / BEST, "weights")
-    return finish(results)
+    engine = Engine(device, asked.precision, asked.devices)
+    share = (0, engine.world)
+    batch_count(job.train, asked.batch_size, drop_last=True, mix=job.settings.mix, part=share)
+    if engine.several and not engine.torchrun:
+        del job  # each process has its own
+        task = packed(_process, asked, device.type)
+        return in_processes(task, asked.devices, RunFolder("train", asked).path)
+    engine.launch()
+    return _trained(asked, job, engine, _opened(asked, engine))
 
 
 train = keywords(config.Train, run)
 
 
-class _History:
-    """The epochs so far: their log, the best of them, the state to resume from."""
-
-    def __init__(
-        self,
-        folder: RunFolder,
-        method: Method,
-        architecture: Architecture,
-        data: DataSet,
-        protocol: Protocol,
-        asked: config.Train,
-        origin: dict[str, Any],
-    ) -> None:
-        self.folder, self.method, self.asked, self.origin = folder, method, asked, origin
-        self.architecture, self.data = architecture, data
-        self.protocol = replace(protocol, restarts=1)
-        self.val = limited(data.val, asked.val_pictures, DATA_SEED)
-        self.rows: list[dict[str, Any]] = []
-
-    @property
-    def best(self) -> dict[str, Any]:
-        """The row of the best epoch by the method's accuracy on val; the earliest of equals."""
-        return max(self.rows, key=lambda row: (row[self.method.select_on], -row["epoch"]))
-
-    def after_epoch(
-        self, row: dict[str, float], model: nn.Module, state: Callable[[], dict[str, Any]]
-    ) -> None:
-        """Validate, keep the best, save everything; the order makes any kill harmless."""
-        verdicts = judge(model, self.val, self.protocol, "val")
-        self.rows.append(
-            {**row, "clean": _share(verdicts.clean), "robust": _share(verdicts.robust)}
-        )
-        if self.best is self.rows[-1]:
-            save(
-                self.folder.path / BEST,
-                model,
-                self.architecture,
-                classes=self.data.classes,
-                extra=self.origin,
-            )
-        self.folder.rewrite_log(self.rows)
-        checkpoint.save(self.folder.path, state())
-        last = self.rows[-1]
-        say(
-            f"epoch {last['epoch'] + 1}/{self.asked.epochs}: loss {last['loss']:.3f}, val clean "
-            f"{100 * last['clean']:.1f} %, robust {100 * last['robust']:.1f} %, "
-            f"{last['seconds']:.0f} s"
-        )
-
-    def measurements(self, subject: str) -> list[Measurement]:
-        """The training curves."""
-        found = []
-        for row in self.rows:
-            more: dict[str, Any] = {"epoch": row["epoch"] + 1, "seconds": row["seconds"]}
-            if row is self.best:
-                more["chosen"] = True
-            n = len(self.val)
-            found.append(
-                Measurement(
-                    "train loss",
-                    row["loss"],
-                    "train",
-                    len(self.data.train),
-                    subject,
-                    no_interval="a mean over an epoch in which the weights moved",
-                    setting=more,
-                )
-            )
-            right = [torch.arange(n) < round(row[kind] * n) for kind in ("clean", "robust")]
-            found += accuracies(Verdicts(*right), self.protocol, self.val.name, subject, **more)
-        return found
+def _opened(asked: config.Train, engine: Engine) -> RunFolder:
+    """The run folder; where it cannot be had, every process says so and none waits."""
+    path, mistake = None, ""
+    if engine.first:
+        try:
+            path = RunFolder("train", asked).path
+        except ValueError as error:
+            mistake = str(error)
+    path, mistake = engine.from_first((path, mistake))
+    if path is None:
+        raise ValueError(mistake)
+    return RunFolder.joined("train", path, writes=engine.first)
 
 
-def _fit(
-    asked: config.Train,
-    method: Method,
-    protocol: Protocol,
-    model: nn.Module,
-    data: DataSet,
-    device: torch.device,
-    state: dict[str, Any] | None,
-    on_epoch: Callable[..., None],
-) -> None:
-    # The engine takes a second to import: nothing that does not train waits for it.
+def _process(asked: config.Train, device: str, path: Path) -> Results:
+    """One process of several that `run` has started."""
     from hardy.training.engine import Engine
-    from hardy.training.loop import Settings, fit
 
-    settings = Settings(
-        epochs=asked.epochs,
-        batch_size=asked.batch_size,
-        lr=asked.lr,
-        momentum=asked.momentum,
-        nesterov=asked.nesterov,
-        weight_decay=asked.weight_decay,
-        schedule=asked.schedule,
-        milestones=asked.milestones,
-        seed=asked.seed,
-    )
-    fit(
-        Engine(device, asked.precision),
-        Nets(model, model, model),
-        method,
-        protocol.attack,
-        data.train,
-        augment_of(data, asked.augment),
-        settings,
+    with silenced():  # `run` has made the same job, and said what there was to say
+        job = job_of(asked)
+    engine = Engine(torch.device(device), asked.precision, asked.devices)
+    engine.launch()
+    return _trained(asked, job, engine, RunFolder.joined("train", path, writes=engine.first))
+
+
+def _trained(asked: config.Train, job: Job, engine: Engine, folder: RunFolder) -> Results:
+    from hardy.training.loop import fit
+
+    say(f"{job.method!r} on {job.data!r}, {job.attack!r}, {engine}")
+    job = job.to(engine.device)
+    history = _history(asked, job, engine, folder)
+    state = history.saved() if asked.resume else None
+    if state is not None:
+        history.restore(engine.from_first(folder.logged()), state)
+    deployed = fit(
+        engine,
+        Nets(job.model, job.model, job.model),
+        job.method,
+        job.attack,
+        job.train,
+        augment_of(job.data, asked.augment),
+        job.settings,
         resume=state,
-        on_epoch=on_epoch,
-        label=asked.method,
+        on_epoch=history.after_epoch,
+        label=job.subject,
+    )
+    results = _measured(asked, job, engine, history, deployed)
+    return engine.from_first(finish(results) if engine.first else results)
+
+
+def _history(asked: config.Train, job: Job, engine: Engine, folder: RunFolder) -> History:
+    about = origin(job.data, asked.method, job.start)
+
+    def keep(file: Path, network: nn.Module) -> None:
+        save(file, network, job.architecture, classes=job.data.classes, extra=about)
+
+    def saved() -> dict[str, Any] | None:
+        return engine.from_first(
+            checkpoint.load(folder.path, torch.device("cpu")) if engine.first else None
+        )
+
+    log = tensorboard.Curves(folder.path / tensorboard.FOLDER, folder.logged)
+
+    return History(
+        folder,
+        ("average", "live") if job.settings.average else ("live",),
+        job.method.select_on,
+        limited(job.data.val, asked.val_pictures, DATA_SEED),
+        replace(job.protocol, restarts=1),
+        partial(_judged, engine),
+        keep,
+        epochs=asked.epochs,
+        on_collapse=asked.on_collapse,
+        saved=saved,
+        log=log if asked.tensorboard else lambda _: None,
     )
 
 
-def _network(
-    asked: config.Train, data: DataSet, device: torch.device
-) -> tuple[nn.Module, Architecture, Checkpoint | None]:
-    """A new network, or that of --checkpoint, and then where it comes from."""
-    if asked.checkpoint is not None or isinstance(asked.model, nn.Module):
-        found = checkpoint_of(asked, data, device)
-        for sentence in found.notes:
-            say(sentence)
-        return found.model, found.architecture, found
-    if asked.model is None:
-        raise ValueError("--model is missing: give an architecture, such as resnet18")
-    architecture = Architecture(
-        asked.model,
-        data.num_classes,
-        data.in_channels,
-        data.normalization if asked.normalize is None else asked.normalize,
-    )
-    torch.manual_seed(asked.seed)
-    model = architecture.build()
-    must_run(model, architecture.model, data)
-    return placed(model, device), architecture, None
+def _measured(
+    asked: config.Train,
+    job: Job,
+    engine: Engine,
+    history: History,
+    deployed: Mapping[str, nn.Module],
+) -> Results:
+    """What the run came to on test: each network at its best epoch, and the last one."""
+    main = history.kinds[0]
+    subjects = {"live": job.subject, "average": f"{job.subject} + {asked.average.upper()}"}
+    best = history.best(main)
+    test = limited(job.data.test, asked.test_limit, DATA_SEED)
+    folder = history.folder
+    results = folder.results()
+    results.facts |= {
+        "model": job.architecture.model,
+        "data": job.data.name,
+        "method": repr(job.method),
+        "threat": repr(job.attack.threat),
+        "best epoch": best["epoch"] + 1,
+    }
+    if engine.several:
+        results.facts["devices"] = str(engine)
+    if job.settings.mix:
+        share = f"{job.settings.mix.fraction:g} of each batch"
+        count = len(job.train) - job.settings.mix.own
+        results.facts["extra data"] = f"{asked.extra_data}, {count} pictures, {share}"
+    results.notes += [*_notes(job.data, job.start), *history.events]
+    verdicts: dict[str, Verdicts] = {}
+    for kind in history.kinds:
+        file = history.file(kind)
+        network = _read(engine, file, deployed[kind])
+        verdicts[kind] = _judged(engine, network, test, job.protocol, f"test, {kind}")
+        results.measurements += accuracies(verdicts[kind], job.protocol, test.name, subjects[kind])
+        if folder.writes:
+            results.add_artifact(file, "weights")
+    if best is not history.rows[-1]:
+        name, last = f"{subjects[main]}, last epoch", deployed[main]
+        after = _judged(engine, last, test, job.protocol, "test, last epoch")
+        results.measurements += accuracies(after, job.protocol, test.name, name)
+        fall = gains(verdicts[main], after, job.protocol, test.name, f"{name} − {subjects[main]}")
+        results.measurements += fall
+        results.notes += _overfitting(fall[1].interval, history)
+        if folder.writes:
+            history.keep(folder.path / LAST, last)
+            results.add_artifact(folder.path / LAST, "weights")
+    results.measurements += history.measurements(subjects, job.train)
+    return results
 
 
-def _again(asked: config.Train) -> Any:
-    """What read_checkpoint must be told about our own file: nothing for our own networks."""
-    named = isinstance(asked.model, str) and ":" not in asked.model
-    return None if named else asked.model
+def _judged(
+    engine: Engine, model: nn.Module, split: Split, protocol: Protocol, label: str
+) -> Verdicts:
+    """Verdicts on a split, its pictures shared out to the processes of the run."""
+    rank, world = engine.rank, engine.world
+    if world == 1:
+        return judge(model, split, protocol, label)
+    none = torch.zeros(0, dtype=torch.bool)
+    mine = split.take(slice(rank, None, world))
+    here = judge(model, mine, protocol, label) if len(mine) else Verdicts(none, none)
+    each = -(-len(split) // world)
+    padded = torch.zeros(2, each, dtype=torch.uint8)
+    padded[:, : len(here.clean)] = torch.stack([here.clean, here.robust])
+    # Picture i went to process i % world.
+    clean, robust = torch.stack(engine.gather(padded), 2).flatten(1)[:, : len(split)].bool()
+    return Verdicts(clean, robust)
+
+
+def _read(engine: Engine, file: Path, like: nn.Module) -> nn.Module:
+    """A network that the first process has written. The others wait for it, and may be on
+    machines that have no such file."""
+    network = copy.deepcopy(like)
+    network.load_state_dict(engine.from_first(read_file(file)[0] if engine.first else {}))
+    return network
+
+
+def _overfitting(interval: tuple[float, float] | None, history: History) -> list[str]:
+    if interval is None or interval[1] >= 0:
+        return []
+    if history.select_on != "robust" or history.fell:  # another thing, said elsewhere
+        return []
+    return [
+        f"Robust overfitting: on test the last epoch is less robust than epoch "
+        f"{history.best(history.kinds[0])['epoch'] + 1}, which was kept. Fewer epochs, an "
+        "earlier drop of the learning rate, AWP or averaged weights would lose less."
+    ]
 
 
 def _notes(data: DataSet, start: Checkpoint | None) -> list[str]:
@@ -229,7 +249,3 @@ def _notes(data: DataSet, start: Checkpoint | None) -> list[str]:
         )
     notes = str(data.provenance.get("notes", ""))
     return [*found, f"Data: {notes}."] if notes else found
-
-
-def _share(right: torch.Tensor) -> float:
-    return float(right.double().mean())

@@ -1,0 +1,205 @@
+"""The epochs of a training run: judged on val, logged, the best of them kept, and what went
+wrong on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from typing import Protocol as Shape
+
+import torch
+from torch import nn
+
+from hardy.console import say
+from hardy.data.splits import Split
+from hardy.evaluation.results import Measurement
+from hardy.evaluation.robustness import Protocol, Verdicts, accuracies
+from hardy.models.load import BEST
+from hardy.training import checkpoint
+from hardy.training.watch import collapsed
+from hardy.verbs.folder import RunFolder
+
+LIVE = "live.safetensors"
+LAST = "last.safetensors"
+RETRIES = 3
+
+Row = dict[str, Any]
+State = dict[str, Any]
+
+
+class Judge(Shape):
+    """Verdicts on a split, the same in every process of a run."""
+
+    def __call__(
+        self, model: nn.Module, split: Split, protocol: Protocol, label: str
+    ) -> Verdicts: ...
+
+
+class History:
+    """The epochs so far.
+
+    kinds: the networks of the run, the main one first ('average' and 'live', or 'live').
+    select_on: 'clean' or 'robust', what the best epoch is chosen by. keep(path, model) writes a
+    network; log(row) is told each epoch. saved() is the state of the last epoch that was saved.
+    In processes that write nothing it follows the same epochs and decides the same.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        kinds: tuple[str, ...],
+        select_on: str,
+        val: Split,
+        protocol: Protocol,
+        judge: Judge,
+        keep: Callable[[Path, nn.Module], None],
+        *,
+        epochs: int,
+        on_collapse: str,
+        saved: Callable[[], State | None],
+        log: Callable[[Row], None] = lambda _: None,
+    ) -> None:
+        self.folder, self.kinds, self.select_on = folder, kinds, select_on
+        self.val, self.protocol, self.judge, self.keep = val, protocol, judge, keep
+        self.epochs, self.on_collapse, self.saved, self.log = epochs, on_collapse, saved, log
+        self.rows: list[Row] = []
+        self.events: list[str] = []
+
+    def restore(self, rows: list[Row], state: State) -> None:
+        """Go on from a saved state, with the rows logged until then."""
+        self.rows = rows[: state["epoch"]]
+        self.events = list(state["events"])
+        self.folder.rewrite_log(self.rows)
+
+    @property
+    def fell(self) -> bool:
+        """Whether the last epoch has lost the robustness that there was."""
+        return self._collapsed(self.rows)
+
+    def best(self, kind: str) -> Row:
+        """The row of a network's best epoch on val; the earliest of equals."""
+        return max(self.rows, key=lambda row: (row[kind][self.select_on], -row["epoch"]))
+
+    def file(self, kind: str) -> Path:
+        """Where a network's best epoch is kept."""
+        return self.folder.path / (BEST if kind == self.kinds[0] else LIVE)
+
+    def after_epoch(
+        self,
+        row: dict[str, float],
+        deployed: Mapping[str, nn.Module],
+        state: Callable[[], State],
+    ) -> State | None:
+        """Judge, keep the best, save everything; the order makes any kill harmless. A state to
+        go on from in place of this one, or None."""
+        verdicts = {
+            kind: self.judge(deployed[kind], self.val, self.protocol, f"val, {kind}")
+            for kind in self.kinds
+        }
+        self.rows.append({**row, **{kind: _shares(each) for kind, each in verdicts.items()}})
+        stops = False
+        if self.fell:
+            back = self._gone_back()
+            if back is not None:
+                return back
+            stops = self.on_collapse != "ignore"
+            if not self._collapsed(self.rows[:-1]):  # said once, not after each epoch since
+                self._note(stops)
+        whole = {**state(), "stopped": stops, "events": self.events}
+        if self.folder.writes:
+            for kind in self.kinds:
+                if self.best(kind) is self.rows[-1]:
+                    self.keep(self.file(kind), deployed[kind])
+            self.folder.rewrite_log(self.rows)
+            checkpoint.save(self.folder.path, whole)
+            self.log(self.rows[-1])
+        self._tell()
+        return whole if stops else None
+
+    def measurements(self, subjects: dict[str, str], train: Split) -> list[Measurement]:
+        """The training curves; subjects: the name of each kind."""
+        found = []
+        main = self.kinds[0]
+        for row in self.rows:
+            for kind in self.kinds:
+                more: dict[str, Any] = {"epoch": row["epoch"] + 1, "seconds": row["seconds"]}
+                if row is self.best(kind):
+                    more["chosen"] = True
+                if kind == main:
+                    found.append(
+                        Measurement(
+                            "train loss",
+                            row["loss"],
+                            "train",
+                            len(train),
+                            subjects[kind],
+                            no_interval="a mean over an epoch in which the weights moved",
+                            setting=more,
+                        )
+                    )
+                n = len(self.val)
+                right = [torch.arange(n) < round(row[kind][of] * n) for of in ("clean", "robust")]
+                found += accuracies(
+                    Verdicts(*right), self.protocol, self.val.name, subjects[kind], **more
+                )
+        return found
+
+    def _collapsed(self, rows: list[Row]) -> bool:
+        robust = [row["live"]["robust"] for row in rows]
+        clean = [row["live"]["clean"] for row in rows]
+        return self.select_on == "robust" and collapsed(robust, clean, len(self.val))
+
+    def _gone_back(self) -> State | None:
+        """The state before the epoch that collapsed, if that is wanted once more."""
+        if self.on_collapse != "rollback":
+            return None
+        back = self.saved()
+        assert back is not None, "the first epoch cannot fall from a better one"
+        if back["retries"] == RETRIES:
+            return None
+        gone = self.rows.pop()
+        self.events.append(
+            f"Epoch {gone['epoch'] + 1} collapsed ({self._fall(gone)}) and was taken back: from "
+            f"there on at half the learning rate."
+        )
+        say(self.events[-1])
+        back |= {"retries": back["retries"] + 1, "events": self.events}
+        if self.folder.writes:
+            checkpoint.save(self.folder.path, back)
+        return back
+
+    def _note(self, stops: bool) -> None:
+        row = self.rows[-1]
+        then = "the run was ended there" if stops else "the run went on, as it was asked to"
+        if stops and self.on_collapse == "rollback":
+            then = f"it was taken back {RETRIES} times in vain, and {then}"
+        self.events.append(
+            f"Catastrophic overfitting in epoch {row['epoch'] + 1}: {self._fall(row)}; {then}. "
+            "More steps of the attack, a smaller radius or a smaller learning rate avoid it."
+        )
+        say(self.events[-1])
+
+    def _fall(self, row: Row) -> str:
+        best = max(each["live"]["robust"] for each in self.rows)
+        return (
+            f"robust accuracy on val fell from {100 * best:.1f} % to "
+            f"{100 * row['live']['robust']:.1f} %"
+        )
+
+    def _tell(self) -> None:
+        row = self.rows[-1]
+        shown = row[self.kinds[0]]
+        say(
+            f"epoch {row['epoch'] + 1}/{self.epochs}: loss {row['loss']:.3f}, val clean "
+            f"{100 * shown['clean']:.1f} %, robust {100 * shown['robust']:.1f} %, "
+            f"{row['seconds']:.0f} s"
+        )
+
+
+def _shares(verdicts: Verdicts) -> dict[str, float]:
+    """Clean and robust accuracy as fractions."""
+    return {
+        "clean": float(verdicts.clean.double().mean()),
+        "robust": float(verdicts.robust.double().mean()),
+    }

@@ -1,0 +1,156 @@
+"""What a training run is made of, put together from its arguments before a file is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from hardy import config
+from hardy.attacks.pgd import PGD
+from hardy.console import say
+from hardy.data.mixing import joined, load_extra
+from hardy.data.order import Mix
+from hardy.data.splits import DataSet, Split
+from hardy.evaluation.robustness import Protocol
+from hardy.methods.find import make
+from hardy.methods.protocol import Method
+from hardy.methods.wrappers.awp import AWP
+from hardy.models.architecture import Architecture
+from hardy.models.load import Checkpoint
+from hardy.threat import threat_of
+from hardy.training.averaging import Averaging
+from hardy.verbs.inputs import (
+    attack_of,
+    check,
+    checkpoint_of,
+    data_of,
+    must_run,
+    placed,
+    protocol_of,
+)
+
+if TYPE_CHECKING:
+    from hardy.training.loop import Settings
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training run before its first step.
+
+    subject: its name in tables. attack: of training; protocol: of val and test. train: what is
+    trained on, extra pictures included. start: the checkpoint that it goes on from, if any.
+    """
+
+    subject: str
+    method: Method
+    attack: PGD
+    protocol: Protocol
+    data: DataSet
+    train: Split
+    settings: Settings
+    model: nn.Module
+    architecture: Architecture
+    start: Checkpoint | None
+
+    def to(self, device: torch.device) -> Job:
+        """The same on another device."""
+        data = self.data.to(device)
+        own = self.train is self.data.train
+        train = data.train if own else self.train.to(device)
+        return replace(self, model=placed(self.model, device), train=train, data=data)
+
+
+def job_of(asked: config.Train) -> Job:
+    """The job, on the CPU. Raises ValueError for anything that was asked for wrongly."""
+    check(asked)
+    method = make(asked.method, asked.method_options)
+    if asked.awp:
+        method = AWP(method, asked.awp, asked.awp_warmup / asked.epochs)
+        if asked.awp_warmup >= asked.epochs:
+            say(f"--awp-warmup {asked.awp_warmup} lasts the whole run: no weight is perturbed")
+    attack, protocol = attack_of(asked), _measured_by(asked)
+    data = data_of(asked, asked.limit)
+    train, mix = data.train, None
+    if asked.extra_data is not None:
+        extra = load_extra(asked.extra_data, asked.data_root, data, asked.extra_limit)
+        train, mix = joined(train, extra), Mix(len(train), asked.extra_fraction)
+    model, architecture, start = _network(asked, data)
+    return Job(
+        asked.method + (" + AWP" if asked.awp else ""),
+        method,
+        attack,
+        protocol,
+        data,
+        train,
+        _settings(asked, mix),
+        model,
+        architecture,
+        start,
+    )
+
+
+def _measured_by(asked: config.Train) -> Protocol:
+    """How val and test are attacked: as in training, but for what is asked otherwise."""
+    own = protocol_of(asked)
+    if asked.eval_eps is None and asked.eval_steps is None:
+        return own
+    eps = own.attack.threat.eps if asked.eval_eps is None else asked.eval_eps
+    steps = asked.steps if asked.eval_steps is None else asked.eval_steps
+    return replace(own, attack=PGD(threat_of(asked.norm, eps), steps))
+
+
+def _settings(asked: config.Train, mix: Mix | None) -> Settings:
+    # Its room imports the engine, which takes a second: all else that can be wrong comes first.
+    from hardy.training.loop import Settings
+
+    average = None
+    if asked.average != "none":
+        usual_start, usual_norm = (
+            (0.025, "copied") if asked.average == "ema" else (0.75, "reestimated")
+        )
+        average = Averaging(
+            asked.average,
+            asked.average_decay,
+            usual_start if asked.average_start is None else asked.average_start,
+            usual_norm if asked.average_batchnorm == "auto" else asked.average_batchnorm,
+        )
+    return Settings(
+        epochs=asked.epochs,
+        batch_size=asked.batch_size,
+        accumulate=asked.accumulate,
+        lr=asked.lr,
+        momentum=asked.momentum,
+        nesterov=asked.nesterov,
+        weight_decay=asked.weight_decay,
+        schedule=asked.schedule,
+        milestones=asked.milestones,
+        seed=asked.seed,
+        average=average,
+        mix=mix,
+    )
+
+
+def _network(
+    asked: config.Train, data: DataSet
+) -> tuple[nn.Module, Architecture, Checkpoint | None]:
+    """A new network, or that of --checkpoint, and then where it comes from."""
+    if asked.checkpoint is not None or isinstance(asked.model, nn.Module):
+        found = checkpoint_of(asked, data, torch.device("cpu"))
+        for sentence in found.notes:
+            say(sentence)
+        return found.model, found.architecture, found
+    if asked.model is None:
+        raise ValueError("--model is missing: give an architecture, such as resnet18")
+    architecture = Architecture(
+        asked.model,
+        data.num_classes,
+        data.in_channels,
+        data.normalization if asked.normalize is None else asked.normalize,
+    )
+    torch.manual_seed(asked.seed)
+    model = architecture.build()
+    must_run(model, architecture.model, data)
+    return model, architecture, None
