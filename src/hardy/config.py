@@ -192,8 +192,8 @@ class Train(Run, Attacked, OnData, FromCheckpoint):
     devices: int = 1
     """Processes of this machine, a device each (torchrun sets it, on several machines too)."""
     on_collapse: Literal["stop", "rollback", "ignore"] = "stop"
-    """When robust accuracy on val falls by half at a stroke: end the run, or go back an epoch
-    and on at half the learning rate (three times at most)."""
+    """When robustness collapses on val: end the run (below a quarter of the best for two
+    epochs), or at once (below half) go back one and on at half the learning rate."""
     val_pictures: MaybeCount = 1000
     """At most this many validation pictures after each epoch; unset: all."""
     test_limit: MaybeCount = None

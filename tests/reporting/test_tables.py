@@ -43,7 +43,7 @@ def test_numbers_are_worded_for_readers() -> None:
         ("linf", 8 / 255, "Linf 8/255"),
         ("linf", 0.0314, "Linf 0.0314"),
         ("l2", 1.0, "L2 1"),
-        ("l2", 128 / 255, "L2 0.501961"),
+        ("l2", 128 / 255, "L2 128/255"),
         (None, None, ""),
     ],
 )
@@ -146,6 +146,17 @@ def test_the_headline_owns_up_to_sampling_error(run: Callable[..., Results]) -> 
     assert worse.startswith("RiFT cost 1.20 points of clean accuracy [0.4, 2.0]")
     both = [gain("clean", 0.02, (0.01, 0.03)), gain("robust", -0.01, (-0.015, -0.005))]
     assert headline(run("rift", both)).endswith("is larger than sampling error.")
+
+
+def test_the_last_epoch_is_no_rival_of_the_one_that_val_chose(
+    run: Callable[..., Results],
+) -> None:
+    kept = accuracy("robust", 0.5, "pgd_at", "test")
+    last = accuracy("robust", 0.6, "pgd_at, last epoch", "test")
+    last.setting["last"] = True
+    results = run("train", [kept, last])
+    assert headline(results).startswith("pgd_at has 50.00 %")
+    assert "pgd_at, last epoch" in [row[0] for row in table(results)], "but it is in the table"
 
 
 def test_the_headline_says_when_nothing_changed(run: Callable[..., Results]) -> None:

@@ -92,6 +92,12 @@ def test_collapsed(robust: list[float], clean: list[float], n: int, expected: bo
     assert collapsed(robust, clean, n) == expected
 
 
+def test_the_share_is_that_which_is_asked_for() -> None:
+    robust, clean = [0.4, 0.11], [0.6, 0.7]
+    assert collapsed(robust, clean, 1000) and not collapsed(robust, clean, 1000, share=0.25)
+    assert collapsed([0.4, 0.09], clean, 1000, share=0.25)
+
+
 @pytest.mark.parametrize("best", [0.1, 0.3, 0.5])
 def test_a_fall_that_chance_can_explain_is_none(best: float) -> None:
     """To zero the fall is `best`; three standard errors of it are 3 sqrt(best (1 - best) / n),

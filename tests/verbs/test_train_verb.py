@@ -147,7 +147,7 @@ class Epochs(History):
         ((-0.2, 0.0), Epochs([0.5, 0.4]), None),
         ((0.1, 0.2), Epochs([0.5, 0.4]), None),
         (None, Epochs([0.5, 0.4]), None),
-        ((-0.4, -0.3), Epochs([0.5, 0.1]), None),  # catastrophic: that is said, and not this
+        ((-0.4, -0.3), Epochs([0.5, 0.1, 0.1]), None),  # catastrophic, and said in the events
         ((-0.2, -0.1), Epochs([0.5, 0.4], "clean"), None),  # it was never meant to be robust
     ],
 )
@@ -157,6 +157,11 @@ def test_what_counts_as_robust_overfitting(
     found = _overfitting(interval, history)
     assert len(found) == (epoch is not None)
     assert all(f"less robust than epoch {epoch}, " in note for note in found)
+
+
+def test_a_fall_in_the_last_epoch_is_catastrophic_overfitting() -> None:
+    (note,) = _overfitting((-0.4, -0.3), Epochs([0.5, 0.1]))
+    assert note.startswith("Catastrophic overfitting in the last epoch")
 
 
 def test_a_run_that_was_taken_back_may_still_overfit_robustly(
@@ -177,11 +182,11 @@ def test_a_run_that_collapses_is_ended_and_says_so_and_resuming_measures_it_agai
 ) -> None:
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        scripted(patch, [0.5, 0.02], [0.5, 0.01])
+        scripted(patch, [0.5, 0.02, 0.02], [0.5, 0.01])
         assert hardy(*TRAIN, "--out", out) == 0
     first = read(out)
     assert first.facts["best epoch"] == 1
-    (note,) = [n for n in first.notes if n.startswith("Catastrophic overfitting in epoch 2")]
+    (note,) = [n for n in first.notes if n.startswith("Catastrophic overfitting from epoch 2 on")]
     assert "fell from 50.0 % to 2.0 %; the run was ended there." in note
     assert not any(n.startswith("Robust overfitting") for n in first.notes)
     assert first.one("robust accuracy", subject="pgd_at", split="test").value == 0.5
@@ -222,11 +227,12 @@ def test_a_network_that_truly_loses_its_robustness_is_caught(tmp_path: Path) -> 
     assert hardy(*words, "--method", method, "--out", tmp_path / "run") == 0
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     robust, clean = ([row["live"][of] for row in log] for of in ("robust", "clean"))
-    assert 5 < len(log) < 10, "not before it was taught to, and not to the end"
-    assert robust[-1] < max(robust) / 2 and clean[-1] > max(clean) / 2
+    assert 6 < len(log) < 10, "not before it was taught to, and not to the end"
+    assert max(robust[-2:]) < max(robust) / 4 and clean[-1] > max(clean) / 2
     results = read(tmp_path / "run")
     assert results.facts["best epoch"] == robust.index(max(robust)) + 1
-    assert any(f"Catastrophic overfitting in epoch {len(log)}: " in n for n in results.notes)
+    first = len(log) - 1
+    assert any(f"Catastrophic overfitting from epoch {first} on: " in n for n in results.notes)
 
 
 SPOILT = '''

@@ -9,7 +9,9 @@ from hardy.reporting.wording import attack, count, interval_of, number, plain
 def headline(results: Results) -> str:
     """The outcome in words; where an interval forbids a claim, the sentence says so."""
     gain = next(results.select("clean accuracy gain", subject="result"), None)
-    finals = [m for m in results.measurements if not {"alpha", "epoch"} & m.setting.keys()]
+    # The last epoch is measured for comparison: which epoch to keep was decided on val.
+    aside = {"alpha", "epoch", "last"}
+    finals = [m for m in results.measurements if not aside & m.setting.keys()]
     clean = [m for m in finals if m.quantity == "clean accuracy"]
     robust = [m for m in finals if m.quantity == "robust accuracy"]
     critical = list(results.select("mrc"))

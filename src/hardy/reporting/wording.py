@@ -65,7 +65,7 @@ def radius(norm: Scalar, eps: Scalar) -> str:
     name = {"linf": "Linf", "l2": "L2"}.get(str(norm), str(norm or "")).strip()
     if not isinstance(eps, int | float):
         return name
-    return f"{name} {f'{eps:g}' if name == 'L2' else as_fraction(eps)}".strip()
+    return f"{name} {as_fraction(eps)}".strip()
 
 
 def attack(setting: Mapping[str, Scalar]) -> str:

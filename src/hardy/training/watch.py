@@ -45,15 +45,15 @@ class NotFinite:
         return min(bad), [name for name, *steps in terms if min(bad) in steps]
 
 
-def collapsed(robust: Sequence[float], clean: Sequence[float], n: int) -> bool:
-    """Whether the last epoch lost its robustness at a stroke (catastrophic overfitting).
+def collapsed(robust: Sequence[float], clean: Sequence[float], n: int, share: float = 0.5) -> bool:
+    """Whether the last epoch has lost its robustness (catastrophic overfitting).
 
     robust, clean: accuracies on the n validation pictures after each epoch, fractions. True
-    where robust accuracy is less than half of the best so far, beyond what n pictures can show
-    by chance (three standard errors), while clean accuracy did not fall as deep: a network
+    where robust accuracy is less than `share` of the best so far, beyond what n pictures can
+    show by chance (three standard errors), while clean accuracy did not fall by half: a network
     that lost both merely diverges, and may come back.
     """
     best = max(robust, default=0.0)
-    if not robust or robust[-1] >= best / 2 or clean[-1] < max(clean) / 2:
+    if not robust or robust[-1] >= share * best or clean[-1] < max(clean) / 2:
         return False
     return best - robust[-1] > 3 * math.sqrt(best * (1 - best) / n)

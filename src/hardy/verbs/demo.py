@@ -48,7 +48,8 @@ def run(asked: config.Demo) -> Results:
         )
     )
 
-    standard = [replace(m, subject="standard") for m in plain.measurements if is_final(m)]
+    kept = [m for m in plain.measurements if is_final(m) and "last" not in m.setting]
+    standard = [replace(m, subject="standard") for m in kept]
     curves = [m for each in (plain, hardened) for m in each.measurements if "epoch" in m.setting]
     cost = standard[0].value - next(better.select("clean accuracy", subject="start")).value
     results = folder.results()

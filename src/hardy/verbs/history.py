@@ -77,6 +77,11 @@ class History:
         """Whether the last epoch has lost the robustness that there was."""
         return self._collapsed(self.rows)
 
+    @property
+    def lost(self) -> bool:
+        """Whether that has lasted, so that `events` tells of it."""
+        return self._lost(self.rows)
+
     def best(self, kind: str) -> Row:
         """The row of a network's best epoch on val; the earliest of equals."""
         return max(self.rows, key=lambda row: (row[kind][self.select_on], -row["epoch"]))
@@ -99,12 +104,11 @@ class History:
         }
         self.rows.append({**row, **{kind: _shares(each) for kind, each in verdicts.items()}})
         stops = False
-        if self.fell:
-            back = self._gone_back()
-            if back is not None:
-                return back
+        if self.fell and (back := self._gone_back()) is not None:
+            return back
+        if self.lost:
             stops = self.on_collapse != "ignore"
-            if not self._collapsed(self.rows[:-1]):  # said once, not after each epoch since
+            if not self._lost(self.rows[:-1]):  # said once, not after each epoch since
                 self._note(stops)
         whole = {**state(), "stopped": stops, "events": self.events}
         if self.folder.writes:
@@ -112,8 +116,8 @@ class History:
                 if self.best(kind) is self.rows[-1]:
                     self.keep(self.file(kind), deployed[kind])
             self.folder.rewrite_log(self.rows)
+            self.log(self.rows[-1])  # before the state: what is saved is not logged again
             checkpoint.save(self.folder.path, whole)
-            self.log(self.rows[-1])
         self._tell()
         return whole if stops else None
 
@@ -145,10 +149,15 @@ class History:
                 )
         return found
 
-    def _collapsed(self, rows: list[Row]) -> bool:
+    def _collapsed(self, rows: list[Row], share: float = 0.5) -> bool:
         robust = [row["live"]["robust"] for row in rows]
         clean = [row["live"]["clean"] for row in rows]
-        return self.select_on == "robust" and collapsed(robust, clean, len(self.val))
+        return self.select_on == "robust" and collapsed(robust, clean, len(self.val), share)
+
+    def _lost(self, rows: list[Row]) -> bool:
+        """Whether two epochs in a row were below a quarter of the best: one alone may be the
+        dip of a large learning rate, out of which good runs come back."""
+        return self._collapsed(rows, 0.25) and self._collapsed(rows[:-1], 0.25)
 
     def _gone_back(self) -> State | None:
         """The state before the epoch that collapsed, if that is wanted once more."""
@@ -170,13 +179,14 @@ class History:
         return back
 
     def _note(self, stops: bool) -> None:
-        row = self.rows[-1]
+        first, _ = self.rows[-2:]
         then = "the run was ended there" if stops else "the run went on, as it was asked to"
         if stops and self.on_collapse == "rollback":
             then = f"it was taken back {RETRIES} times in vain, and {then}"
         self.events.append(
-            f"Catastrophic overfitting in epoch {row['epoch'] + 1}: {self._fall(row)}; {then}. "
-            "More steps of the attack, a smaller radius or a smaller learning rate avoid it."
+            f"Catastrophic overfitting from epoch {first['epoch'] + 1} on: {self._fall(first)}; "
+            f"{then}. More steps of the attack, a smaller radius or a smaller learning rate "
+            "avoid it."
         )
         say(self.events[-1])
 

@@ -189,7 +189,7 @@ def _measured(
     if best is not history.rows[-1]:
         name, last = f"{subjects[main]}, last epoch", deployed[main]
         after = _judged(engine, last, test, job.protocol, "test, last epoch")
-        results.measurements += accuracies(after, job.protocol, test.name, name)
+        results.measurements += accuracies(after, job.protocol, test.name, name, last=True)
         fall = gains(verdicts[main], after, job.protocol, test.name, f"{name} − {subjects[main]}")
         results.measurements += fall
         results.notes += _overfitting(fall[1].interval, history)
@@ -229,8 +229,10 @@ def _read(engine: Engine, file: Path, like: nn.Module) -> nn.Module:
 def _overfitting(interval: tuple[float, float] | None, history: History) -> list[str]:
     if interval is None or interval[1] >= 0:
         return []
-    if history.select_on != "robust" or history.fell:  # another thing, said elsewhere
+    if history.select_on != "robust" or history.lost:  # never meant to be, or said already
         return []
+    if history.fell:
+        return ["Catastrophic overfitting in the last epoch: its robustness is gone on val too."]
     return [
         f"Robust overfitting: on test the last epoch is less robust than epoch "
         f"{history.best(history.kinds[0])['epoch'] + 1}, which was kept. Fewer epochs, an "
