@@ -90,7 +90,7 @@ class Run:
     precision: Precision = "fp32"
     """bf16 attacks and trains in bfloat16, faster on GPUs; reported numbers stay fp32."""
     batch_size: int = 128
-    """Pictures in a training step; attacks take twice as many at once."""
+    """Pictures in a training step; what measures takes twice as many at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +143,9 @@ class FromCheckpoint:
 class Train(Run, Attacked, OnData, FromCheckpoint):
     """Train a classifier with any method, from scratch or from a checkpoint."""
 
+    model: MaybeModel = None
+    """Network: a name such as resnet18, or an import path pkg.module:function; our own
+    checkpoints know theirs."""
     method: str = "pgd_at"
     """standard, pgd_at, trades, mart, score, fast_at, or a Python file of your own (./mine.py)."""
     method_options: tuple[str, ...] = ()
@@ -155,6 +158,9 @@ class Train(Run, Attacked, OnData, FromCheckpoint):
     """Radius at which val and test are attacked; unset: --eps."""
     eval_steps: MaybeCount = None
     """Steps of the attack on val and test; unset: --steps."""
+    eval_step_size: MaybePixels = None
+    """Length of its steps; unset: as in training where radius and steps are the same, else
+    2.5 eval-eps / eval-steps."""
     epochs: int = 110
     """Passes over train."""
     lr: float = 0.1
@@ -167,8 +173,9 @@ class Train(Run, Attacked, OnData, FromCheckpoint):
     """Weight decay of SGD."""
     schedule: Literal["constant", "multistep", "cosine", "onecycle", "triangular"] = "multistep"
     """How the learning rate changes over the run."""
-    milestones: tuple[int, ...] = (100, 105)
-    """Epochs from which --schedule multistep takes a tenth of the learning rate."""
+    milestones: tuple[int, ...] = ()
+    """Epochs from which --schedule multistep takes a tenth of the learning rate; unset: after
+    10/11 and 21/22 of them, which is 100 and 105 of 110."""
     augment: Border = "zero"
     """Border of the random crops; none leaves out crops and flips."""
     average: Literal["none", "ema", "swa"] = "none"
@@ -192,8 +199,8 @@ class Train(Run, Attacked, OnData, FromCheckpoint):
     devices: int = 1
     """Processes of this machine, a device each (torchrun sets it, on several machines too)."""
     on_collapse: Literal["stop", "rollback", "ignore"] = "stop"
-    """When robustness collapses on val: end the run (below a quarter of the best for two
-    epochs), or at once (below half) go back one and on at half the learning rate."""
+    """When robust accuracy on val falls below a quarter of its best: end the run (two epochs
+    running), or at once go back one and on at half the learning rate, three times at most."""
     val_pictures: MaybeCount = 1000
     """At most this many validation pictures after each epoch; unset: all."""
     test_limit: MaybeCount = None

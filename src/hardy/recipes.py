@@ -63,12 +63,19 @@ def pgd_at_rift(**more: Any) -> config.Train:
     """The adversarial training that RiFT starts from: PGD-10 at 8/255 with step 2/255, 110
     epochs, lr 0.1 and a tenth of it from epochs 100 and 105, batches of 128, weight decay
     5e-4, attacked in eval mode (Pang et al. 2021)."""
-    return config.Train(**{"model": "resnet18", "eps": 8 / 255, **more})
+    return config.Train(
+        **{"model": "resnet18", "eps": 8 / 255, "epochs": 110, "milestones": (100, 105), **more}
+    )
 
 
 def pgd_at_rice(**more: Any) -> config.Train:
-    """Rice et al. 2020: PreActResNet-18, 200 epochs, a tenth at half and three quarters of
-    them, attacked in train mode."""
+    """Rice et al. 2020 (locuslab/robust_overfitting): PreActResNet-18, 200 epochs, a tenth at
+    half and three quarters of them, crops of pictures with a reflected border, attacked in
+    train mode.
+
+    Different from it: their attack and the clean pictures that they run after each step, both
+    in train mode, move BatchNorm's running statistics; ours leave them as they were.
+    """
     return config.Train(
         **{
             "model": "preact_resnet18",
@@ -76,6 +83,7 @@ def pgd_at_rice(**more: Any) -> config.Train:
             "eps": 8 / 255,
             "epochs": 200,
             "milestones": (100, 150),
+            "augment": "reflect",
             **more,
         }
     )
@@ -83,7 +91,7 @@ def pgd_at_rice(**more: Any) -> config.Train:
 
 def pgd_at_l2(**more: Any) -> config.Train:
     """The usual l2 setting of Rice et al. 2020: radius 128/255, ten steps of 15/255; otherwise
-    pgd_at_rice."""
+    pgd_at_rice, with what is different there."""
     return pgd_at_rice(**{"norm": "l2", "eps": 128 / 255, "step_size": 15 / 255, **more})
 
 
@@ -133,7 +141,12 @@ def mart_official(**more: Any) -> config.Train:
 
 
 def awp_official(**more: Any) -> config.Train:
-    """AT-AWP (csdongxian/AWP, which builds on Rice et al.): pgd_at_rice with gamma 0.01."""
+    """AT-AWP (csdongxian/AWP, which builds on Rice et al.): pgd_at_rice with gamma 0.01.
+
+    Different from it: as in pgd_at_rice. The attack's mode is Rice's; the authors' own script
+    could not be read, and in others' copies of it the first batch of each epoch but the first
+    is attacked in eval mode.
+    """
     return pgd_at_rice(**{"awp": 0.01, **more})
 
 
@@ -165,7 +178,9 @@ def score_official(**more: Any) -> config.Train:
     smoothed by 0.1, attacked in train mode, batches of 512, lr 0.2 with Nesterov's momentum,
     EMA with decay 0.995, 400 epochs. Give the pictures: --extra-data npz:cifar10_ddpm.npz.
 
-    Different from it: ReLU in the network where theirs has Swish, and a cosine without warm-up.
+    Different from it: ReLU in the network where theirs has Swish; a cosine without warm-up that
+    falls with each step, theirs with each epoch; weight decay on BatchNorm's parameters too and
+    PyTorch's momentum of its running statistics, where theirs have none and 0.01.
     """
     return config.Train(
         **{
@@ -189,15 +204,24 @@ def score_official(**more: Any) -> config.Train:
 
 def score_no_extra_official(**more: Any) -> config.Train:
     """SCORE without extra pictures, its TRADES form (P2333/SCORE, without_DDPM): PreActResNet-18,
-    beta 6, the loss clipped at c = 0.3, lr 0.05, 110 epochs."""
+    beta 6, the loss clipped at c = 0.3, attacked in eval mode from normal noise of 0.001, lr
+    0.05, 110 epochs."""
     return config.Train(
         **{
             "model": "preact_resnet18",
             "method": "score",
-            "method_options": ("beta=6", "smoothing=0", "clip=0.3", "attack_mode=train"),
+            "method_options": (
+                "beta=6",
+                "smoothing=0",
+                "clip=0.3",
+                "start=0.001",
+                "attack_mode=eval",
+            ),
             "eps": 8 / 255,
             "step_size": 2 / 255,
             "lr": 0.05,
+            "epochs": 110,
+            "milestones": (100, 105),
             **more,
         }
     )
@@ -207,7 +231,9 @@ def fast_at_official(**more: Any) -> config.Train:
     """Fast AT (locuslab/fast_adversarial): PreActResNet-18, one step of 10/255 in train mode,
     15 epochs in which the learning rate rises to 0.2 and falls to 0 in straight lines.
 
-    Different from it: float32 or bfloat16 in place of half precision.
+    Different from it: float32 or bfloat16 in place of half precision; their attack, in train
+    mode, moves BatchNorm's running statistics, ours leaves them as they were; their start ends
+    upwards at the first channel's bound in every normalised channel, ours at eps in each.
     """
     return config.Train(
         **{

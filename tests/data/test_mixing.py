@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,10 @@ def generated(tmp_path: Path):
 
 
 def pets(picture, names=("eel", "cat", "dog"), size: int = 4, split: str = "") -> dict[str, bytes]:
-    """Two pictures of each class, whose red is 10 · its place in `names` and one more."""
+    """Two pictures of each class, whose red is 10 · its place in `names` and one more; none is
+    one of `dataset`."""
     return {
-        f"{split}{name}/{row}.png": picture((10 * place + row, 0, 0), size=(size, size))
+        f"{split}{name}/{row}.png": picture((10 * place + row, 0, 99), size=(size, size))
         for place, name in enumerate(names)
         for row in range(2)
     }
@@ -75,6 +77,67 @@ def test_arrays_with_splits_give_their_train_split(tmp_path: Path):
     np.savez(tmp_path / "made.npz", **parts)
     with pytest.raises(ValueError, match="has val and test but no train split"):
         load_extra("npz:made.npz", tmp_path, dataset())
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_single_split_is_not_taken_for_the_whole(tmp_path: Path, tree, picture, split: str):
+    some = arrays()
+    np.savez(tmp_path / "held.npz", **{f"{split}_{name}": some[name] for name in some})
+    with pytest.raises(ValueError, match=f"held.npz has {split} but no train split: add one"):
+        load_extra("npz:held.npz", tmp_path, dataset())
+    root = tree(pets(picture, split=f"{split}/"))
+    with pytest.raises(ValueError, match=f"tree has {split} but no train split: add one"):
+        load_extra(f"folder:{root}", None, dataset())
+
+
+def test_a_single_train_split_is_taken(tmp_path: Path):
+    some = arrays()
+    np.savez(tmp_path / "made.npz", **{f"train_{name}": some[name] for name in some})
+    assert len(load_extra("npz:made.npz", tmp_path, dataset())) == 6
+
+
+def held_out() -> DataSet:
+    """Pictures filled with 0 to 2 in train, 3 and 4 in val, 5 to 8 in test."""
+    whole = dataset()
+    rows = {"train": slice(0, 3), "val": slice(3, 5), "test": slice(5, 9)}
+    return replace(whole, **{name: whole.train.take(rows[name], name) for name in rows})
+
+
+@pytest.mark.parametrize(("fills", "seen"), [((3,), 1), ((8,), 1), ((0, 3, 4, 4, 5, 9), 4)])
+def test_pictures_of_val_and_test_are_refused(generated, fills: tuple[int, ...], seen: int):
+    """Counted as rows of the extra data, whatever their labels; those of train are welcome."""
+    image = arrays()["image"].copy()
+    image[: len(fills)] = np.reshape(fills, (-1, 1, 1, 1))
+    spec = generated(image=image, label=np.zeros(6, int))
+    message = f"^{seen} of the 6 pictures of the extra data made are also in val or test of pets"
+    with pytest.raises(ValueError, match=message) as caught:
+        load_extra(spec, None, held_out())
+    assert "\n" not in str(caught.value)
+
+
+def test_only_exact_copies_count_and_only_of_what_is_taken(generated):
+    image = arrays()["image"].copy()
+    image[:3] = np.reshape([0, 1, 2], (3, 1, 1, 1))
+    image[3] = 3
+    image[3, 2, 1, 0] += 1
+    assert len(load_extra(generated(image=image), None, held_out())) == 6
+    rows = load_extra(generated(), None, held_out(), limit=3).index.tolist()
+    (left_out,) = {0, 3} - set(rows)
+    image = arrays()["image"].copy()
+    image[left_out] = 7
+    spec = generated(image=image)
+    assert load_extra(spec, None, held_out(), limit=3).index.tolist() == rows
+    with pytest.raises(ValueError, match=r"^1 of the 6 pictures"):
+        load_extra(spec, None, held_out())
+
+
+def test_pictures_that_were_saved_in_another_layout_are_the_same(generated):
+    """Pixels, not files, are compared: channels last here, first in `data`."""
+    data = load_data("digits")
+    rows = torch.cat([data.train.images[:4], data.test.images[:2]])
+    spec = generated(image=rows.permute(0, 2, 3, 1).numpy(), label=np.zeros(6, int))
+    with pytest.raises(ValueError, match=r"^2 of the 6 pictures of the extra data made are also"):
+        load_extra(spec, None, data)
 
 
 def test_a_named_set_without_splits_is_not_cut():

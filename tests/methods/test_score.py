@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -140,6 +141,27 @@ def test_one_step_ascends_the_squared_error_from_a_uniform_start() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     divergence = case.stepped(start, q - p, 1e-3)
     assert (found - divergence).abs().max() > 1e-5, "the divergence has another gradient"
+
+
+def test_one_step_from_normal_noise_that_is_clipped_to_the_pixel_box() -> None:
+    """attack_trades_divergence of the authors' without_DDPM/train_cifar.py."""
+    case = linear_case()
+    batch, threat = case.batch, L2(100)
+    noise = 0.5 * batch.draws.normal((3, 2, 2), "start", torch.float64)
+    start = (batch.x + noise).clamp(0, 1)
+    assert not torch.equal(start, batch.x + noise), "some of it is clipped"
+    p, q = case.softmax(batch.x.numpy()), case.softmax(start.numpy())
+    expected = case.stepped(start, _through(q, 2 * (q - p)), 0.05).clamp(0, 1)
+    attack = PGD(threat, steps=1, step_size=0.05)
+    found = SCORE(start=0.5).adversary(nets_of(case.net), batch, attack)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("start", [0.0, -0.001, math.nan, math.inf])
+def test_a_start_at_the_picture_itself_would_stay_there(start: float) -> None:
+    """The squared error is least there, so its gradient is zero."""
+    with pytest.raises(ValueError, match=r"start must be none or positive, such as 0\.001"):
+        SCORE(start=start)
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])

@@ -176,6 +176,25 @@ def test_the_statistics_of_a_mean_are_measured_with_its_weights() -> None:
         torch.testing.assert_close(value, by_hand.state_dict()[name])
 
 
+@pytest.mark.parametrize("kind", ["ema", "swa"])
+def test_a_plain_copy_has_the_statistics_of_the_live_network(kind: str) -> None:
+    """Until averaging starts nothing is measured: no picture is read, and it is a true copy."""
+    settings = Averaging(kind, start=0.5, batchnorm="reestimated")  # type: ignore[arg-type]
+    live, pictures = normed_net().train(), some_batches()
+    average = Average(live, settings)
+    for progress in (0.25, 0.5):
+        live(torch.rand(4, 3, 5, 5))
+        average.after_step(live, progress)
+        average.after_epoch(live, progress, nothing())
+        for name, value in average.module.state_dict().items():
+            assert torch.equal(value, live.state_dict()[name])
+    average.after_step(live, 0.75)
+    average.after_epoch(live, 0.75, pictures)
+    update_bn(pictures, live)  # the mean of the one network that is in it
+    for name, value in average.module.state_dict().items():
+        torch.testing.assert_close(value, live.state_dict()[name])
+
+
 # Networks of all kinds
 
 

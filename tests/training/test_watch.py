@@ -77,31 +77,33 @@ def test_every_process_finds_what_any_has_seen() -> None:
         ([0.0], [0.1], 1000, False),
         ([0.4], [0.6], 1000, False),
         ([0.4, 0.0], [0.6, 0.8], 1000, True),  # as it is published: clean rises
-        ([0.4, 0.4, 0.19], [0.6, 0.6, 0.6], 1000, True),
-        ([0.4, 0.4, 0.2], [0.6, 0.6, 0.6], 1000, False),  # half is not less than half
-        ([0.4, 0.3, 0.1], [0.6, 0.7, 0.8], 1000, True),  # in two steps: against the best
+        ([0.4, 0.4, 0.09], [0.6, 0.6, 0.6], 1000, True),
+        ([0.4, 0.4, 0.1], [0.6, 0.6, 0.6], 1000, False),  # a quarter is not less than a quarter
+        ([0.4, 0.3, 0.05], [0.6, 0.7, 0.8], 1000, True),  # in two steps: against the best
         ([0.4, 0.0, 0.4], [0.6, 0.8, 0.6], 1000, False),  # it came back
-        ([0.4, 0.0], [0.6, 0.29], 1000, False),  # both are lost: it diverges
-        ([0.4, 0.0], [0.6, 0.3], 1000, True),
-        ([0.4, 0.0], [0.1, 0.04], 1000, False),
+        ([0.24, 0.11], [0.30, 0.16], 1000, False),  # both fell by about as much: it diverges
+        ([0.4, 0.08], [0.6, 0.24], 1000, True),  # clean kept 2/5, robust 1/5
+        ([0.4, 0.08], [0.6, 0.23], 1000, False),
+        ([0.4, 0.0], [0.6, 0.15], 1000, True),
+        ([0.4, 0.0], [0.6, 0.14], 1000, False),  # both are below a quarter
+        ([0.4, 0.0], [0.6, 0.0], 1000, False),
         ([0.0, 0.0], [0.5, 0.9], 1000, False),  # there was nothing to lose
-        ([1.0, 0.49], [1.0, 1.0], 10, True),  # a best of all has no spread
+        ([0.0, 0.0], [0.0, 0.0], 1000, False),
     ],
 )
 def test_collapsed(robust: list[float], clean: list[float], n: int, expected: bool) -> None:
     assert collapsed(robust, clean, n) == expected
 
 
-def test_the_share_is_that_which_is_asked_for() -> None:
-    robust, clean = [0.4, 0.11], [0.6, 0.7]
-    assert collapsed(robust, clean, 1000) and not collapsed(robust, clean, 1000, share=0.25)
-    assert collapsed([0.4, 0.09], clean, 1000, share=0.25)
+@pytest.mark.parametrize(("best", "enough"), [(0.1, 86), (0.3, 26), (0.5, 14), (1.0, 5)])
+def test_a_fall_that_chance_can_explain_is_none(best: float, enough: int) -> None:
+    """To zero the fall is `best` and the pooled proportion half of it, so that three standard
+    errors are 3 sqrt(best (1 - best / 2) / n): less where n > 9 (1 - best / 2) / best, that is
+    85.5, 25.5, 13.5 and, though a best of all seems to have no spread, 4.5 pictures."""
+    assert collapsed([best, 0.0], [1.0, 1.0], enough)
+    assert not collapsed([best, 0.0], [1.0, 1.0], enough - 1)
 
 
-@pytest.mark.parametrize("best", [0.1, 0.3, 0.5])
-def test_a_fall_that_chance_can_explain_is_none(best: float) -> None:
-    """To zero the fall is `best`; three standard errors of it are 3 sqrt(best (1 - best) / n),
-    less than it where n > 9 (1 - best) / best: 81, 21 and 9 pictures."""
-    enough = round(9 * (1 - best) / best)
-    assert collapsed([best, 0.0], [0.9, 0.9], enough + 1)
-    assert not collapsed([best, 0.0], [0.9, 0.9], enough - 1)
+def test_what_is_left_counts_into_the_standard_error() -> None:
+    """0.5 to 0.1: pooled 0.3, so 3 sqrt(2 0.3 0.7 / n) < 0.4 where n > 23.6."""
+    assert collapsed([0.5, 0.1], [0.9, 0.9], 24) and not collapsed([0.5, 0.1], [0.9, 0.9], 23)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,16 +67,18 @@ class Spy(PGDAT):
 
 class Scripted:
     """A judge that looks at nothing: its verdicts are those of the script, in their order. The
-    mean of the weights is better than they are, and never falls."""
+    mean of the weights is better than they are, and never falls, unless its robust accuracies
+    are given."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, average: list[float] | None = None) -> None:
         self.script = iter(script)
+        self.average = repeat(0.5) if average is None else iter(average)
         self.ends: list[dict[str, Tensor]] = []  # the live weights that it was asked about
 
     def __call__(self, model: nn.Module, split: Split, protocol: Protocol, label: str) -> Verdicts:
         assert not model.training and split is VAL and protocol.restarts == 1
         if label == "val, average":
-            return verdicts(0.7, 0.5)
+            return verdicts(0.7, next(self.average))
         self.ends.append({name: value.clone() for name, value in model.state_dict().items()})
         return verdicts(*next(self.script))
 
@@ -131,6 +134,8 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
         resume: bool = False,
         select: Literal["clean", "robust"] = "robust",
         stopped_at_save: int = 0,
+        average_start: float = 0.0,
+        average_script: list[float] | None = None,
         writes: bool = True,
     ) -> Run:
         folder = RunFolder(
@@ -140,7 +145,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
         spy, logged = Spy(select=select), list[dict[str, Any]]()
-        epochs, judge = epochs or len(script), Scripted(script)
+        epochs, judge = epochs or len(script), Scripted(script, average_script)
         history = History(
             folder,
             ("average", "live") if average else ("live",),
@@ -163,7 +168,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
             lr=LR,
             schedule="constant",
             seed=3,
-            average=Averaging(start=0.0) if average else None,
+            average=Averaging(start=average_start) if average else None,
         )
         with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
             if stopped_at_save:
@@ -238,7 +243,7 @@ def test_each_network_has_a_best_epoch_of_its_own(ran: Callable[..., Run]) -> No
     assert_same(load_file(run.path / "live.safetensors"), run.ends[2])
     assert not torch.equal(run.best["1.weight"], run.ends[0]["1.weight"]), "an average"
     assert [row["average"] for row in run.log] == [{"clean": 0.7, "robust": 0.5}] * 4
-    found = run.history.measurements({"average": "a", "live": "l"}, TRAIN)
+    found = run.history.measurements({"average": "a", "live": "l"}, len(TRAIN))
     curve = [m for m in found if m.quantity == "robust accuracy" and m.subject == "l"]
     assert [(m.setting["epoch"], m.value, m.n) for m in curve] == [
         (1, 0.2, N),
@@ -249,6 +254,81 @@ def test_each_network_has_a_best_epoch_of_its_own(ran: Callable[..., Run]) -> No
     assert [m.setting["epoch"] for m in curve if m.setting.get("chosen")] == [3]
     losses = [m for m in found if m.quantity == "train loss"]
     assert [(m.subject, m.value) for m in losses] == [("a", row["loss"]) for row in run.log]
+
+
+@pytest.mark.parametrize("save", [0, 2, 3, 4])
+def test_a_mere_copy_is_not_the_best_average(save: int, ran: Callable[..., Run]) -> None:
+    """The first two of four epochs are copies, the second better than any mean thereafter; so
+    too where the run is stopped before it saves, and goes on."""
+    script, means = [(0.6, 0.3)] * 4, [0.3, 0.6, 0.4, 0.5]
+    start = {"average": True, "average_start": 0.5}
+    copies = ran(script, "stop", average_script=means, stopped_at_save=3, **start)
+    assert copies.history.averaged_from == 2 and copies.state["averaged_from"] is None
+    run = ran(script, "stop", average_script=means, stopped_at_save=save, **start)
+    if save:
+        rest = {"average_script": means[save - 1 :], "path": run.path, "resume": True}
+        run = ran(script[save - 1 :], "stop", epochs=4, **rest, **start)
+    assert [row["average"]["robust"] for row in run.log] == means
+    assert run.history.best("average")["epoch"] == 3
+    assert_same(run.best, run.state["average"]["model"])
+    assert run.history.best("live")["epoch"] == 0
+
+
+def test_while_all_are_copies_the_best_of_them_is_kept(ran: Callable[..., Run]) -> None:
+    run = ran(
+        [(0.6, 0.3)] * 3,
+        "stop",
+        epochs=8,
+        average=True,
+        average_start=0.5,
+        average_script=[0.3, 0.6, 0.4],
+        stopped_at_save=3,
+    )
+    assert run.history.best("average")["epoch"] == 1
+    assert_same(run.best, run.ends[1])
+
+
+@pytest.mark.parametrize("log", [None, "", "first", "half", "damaged"])
+def test_what_is_lost_of_the_log_is_in_the_state(log: str | None, ran: Callable[..., Run]) -> None:
+    whole = ran([(0.6, 0.2), (0.5, 0.4), (0.9, 0.3)], "stop")
+    cut = ran([(0.6, 0.2), (0.5, 0.4), (0.9, 0.3)], "stop", stopped_at_save=3)
+    _spoil_log(cut.path / "log.jsonl", log)
+    resumed = ran([(0.9, 0.3)], "stop", epochs=3, path=cut.path, resume=True)
+    assert resumed.log == whole.log
+    assert resumed.history.best("live")["epoch"] == 1
+    assert_same(resumed.best, whole.best)
+
+
+@pytest.mark.parametrize(
+    ("log", "left"), [(None, 0), ("", 0), ("first", 1), ("half", 1), ("damaged", 0)]
+)
+def test_an_old_state_cannot_go_on_without_its_log(
+    log: str | None, left: int, ran: Callable[..., Run]
+) -> None:
+    """Those of older versions have no rows."""
+    script = [(0.6, 0.2), (0.5, 0.4), (0.9, 0.3)]
+    cut = ran(script, "stop", stopped_at_save=3)
+    old = {k: v for k, v in cut.state.items() if k not in ("rows", "averaged_from")}
+    checkpoint.save(cut.path, old)
+    logged = (cut.path / "log.jsonl").read_bytes()
+    _spoil_log(cut.path / "log.jsonl", log)
+    told = f"log.jsonl has {left} of the 2 epochs that were trained, .* in another --out$"
+    with pytest.raises(ValueError, match=told):
+        ran([], "stop", epochs=3, path=cut.path, resume=True)
+    (cut.path / "log.jsonl").write_bytes(logged)
+    resumed = ran(script[2:], "stop", epochs=3, path=cut.path, resume=True)
+    assert robust(resumed) == [0.2, 0.4, 0.3]
+    assert resumed.state["rows"] == resumed.history.rows
+
+
+def _spoil_log(path: Path, how: str | None) -> None:
+    lines = path.read_bytes().splitlines(keepends=True)
+    if how is None:
+        path.unlink()
+        return
+    second = lines[1][: len(lines[1]) // 2]
+    left = {"": b"", "first": lines[0], "half": lines[0] + second, "damaged": b"\xff\n" + lines[1]}
+    path.write_bytes(left[how])
 
 
 def test_a_process_that_is_not_the_first_decides_the_same_and_writes_nothing(
@@ -271,6 +351,25 @@ def test_a_dip_of_one_epoch_ends_nothing(ran: Callable[..., Run]) -> None:
     script = [(0.6, 0.22), (0.6, 0.14), (0.6, 0.05), (0.6, 0.26), (0.6, 0.47)]
     run = ran(script, "stop")
     assert len(run.log) == 5 and run.history.events == []
+
+
+@pytest.mark.parametrize(
+    "dip",
+    [
+        (0.6, 0.06),  # more than a quarter of 22 %
+        (0.27, 0.05),  # less, but clean accuracy lost as much
+    ],
+)
+def test_a_dip_is_not_taken_back(dip: tuple[float, float], ran: Callable[..., Run]) -> None:
+    script = [(0.6, 0.22), (0.6, 0.14), dip, (0.6, 0.26), (0.6, 0.47)]
+    run = ran(script, "rollback")
+    assert run.lrs == [LR] * 5 and run.history.events == []
+    assert robust(run) == [0.22, 0.14, dip[1], 0.26, 0.47]
+
+
+def test_two_epochs_below_half_but_not_a_quarter_are_no_fall(ran: Callable[..., Run]) -> None:
+    run = ran([(0.6, 0.4), (0.8, 0.15), (0.8, 0.12)], "stop")
+    assert len(run.log) == 3 and run.history.events == []
 
 
 def test_ignored_it_is_said_once_and_the_run_goes_on(ran: Callable[..., Run]) -> None:

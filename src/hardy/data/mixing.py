@@ -6,6 +6,7 @@ share of every batch is extra, and an epoch keeps the number of batches of the o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,26 +26,29 @@ def load_extra(
 ) -> Split:
     """The pictures of an extra set as one Split 'extra', labelled by the classes of `data`.
 
-    spec and root: as `load_data` takes them. A set with splits gives its train split, one
-    without gives all. Pictures of folders and of Tiny-ImageNet are resized to those of
-    `data`. limit: at most so many, stratified; the same ones each time.
+    spec and root: as `load_data` takes them. A set with splits gives its train split, be it
+    the only one, and one without gives all. Pictures of folders and of Tiny-ImageNet are
+    resized to those of `data`. limit: at most so many, stratified; the same ones each time.
 
-    Raises ValueError where a size, a channel or a class differs from `data`, where the
-    extra pictures are those of `data` itself, for a limit below 1, and as `load_data`.
+    Raises ValueError where a size, a channel or a class differs from `data`, where there are
+    splits but none to train on, where the extra pictures are those of `data` itself or one of
+    them equals a picture of its val or test byte for byte (a copy that was compressed or
+    resized anew is not noticed), for a limit below 1, and as `load_data`.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"--extra-limit must be at least 1, not {limit}")
     kind = spec.partition(":")[0]
     resized = kind in ("folder", "tiny-imagenet")
     name, raw = read_raw(spec, root, data.image_size if resized else None)
-    if len(raw.parts) > 1:
+    if "all" not in raw.parts:
         require_train(raw)
-    part = raw.parts["train"] if len(raw.parts) > 1 else next(iter(raw.parts.values()))
-    split = as_split(part, "extra")
+    split = as_split(raw.parts["all" if "all" in raw.parts else "train"], "extra")
     _check_pictures(split, name, data)
     _check_other(raw, name, data)
     labels = _relabelled(split.labels, raw.classes, name, data, by_name=kind == "folder")
-    return limited(replace(split, labels=labels), limit, seed=0)
+    extra = limited(replace(split, labels=labels), limit, seed=0)
+    _check_unseen(extra, name, data)
+    return extra
 
 
 def joined(train: Split, extra: Split) -> Split:
@@ -89,6 +93,23 @@ def _check_other(raw: Raw, name: str, data: DataSet) -> None:
             f"the extra data {name} are the data themselves, with the pictures that are kept "
             "for val and test: give another set"
         )
+
+
+def _check_unseen(extra: Split, name: str, data: DataSet) -> None:
+    held_out = {*_hashes(data.val), *_hashes(data.test)}
+    seen = sum(each in held_out for each in _hashes(extra))
+    if seen:
+        raise ValueError(
+            f"{seen} of the {len(extra)} pictures of the extra data {name} are also in val or "
+            f"test of {data.name}: leave them out"
+        )
+
+
+def _hashes(split: Split) -> Iterator[int]:
+    """64 bits a picture: the pictures themselves, twice, might not fit into memory, and by
+    chance a million meets ten thousand others less than once in a billion times."""
+    for picture in split.images.cpu().numpy():
+        yield hash(picture.tobytes())
 
 
 def _relabelled(

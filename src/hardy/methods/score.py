@@ -10,6 +10,7 @@ over what a prediction of 1 - c for the right class and c / (K - 1) for the othe
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,25 +29,44 @@ class SCORE(Method):
     """beta: the weight of the second term. smoothing: s. clip_robust: what is taken off the
     second term before it is cut at zero (0 in the authors' runs with extra data). clip: c, for
     an example's whole loss (0.3 with beta 6 in their runs without extra data; 0 clips nothing).
+    start: standard deviation of the normal noise, in pixels, that the attack starts with (0.001
+    without extra data), clipped to the pixel box; None: a point drawn uniformly from the ball.
     attack_mode: the network's mode while it is attacked. forwards: whether BatchNorm sees clean
-    and attacked pictures apart or together."""
+    and attacked pictures apart or together.
+
+    Raises ValueError where start is a number that is not positive: the attack would stay there."""
 
     beta: float = 4.0
     smoothing: float = 0.1
     clip_robust: float = 0.0
     clip: float = 0.0
+    start: float | None = None
     attack_mode: Literal["eval", "train"] = "eval"
     forwards: Literal["separate", "joint"] = "separate"
+
+    def __post_init__(self) -> None:
+        if self.start is not None and not 0 < self.start < math.inf:
+            raise ValueError(
+                f"SCORE's start must be none or positive, such as 0.001, not {self.start:g}"
+            )
 
     def adversary(self, nets: Nets, batch: Batch, attack: PGD) -> Tensor:
         x = batch.x
         with attacked_in(self.attack_mode, nets.module):
             with torch.no_grad():
                 p = probabilities(nets.forward(x))
-            start = attack.threat.random_start(x, batch.draws)
             return attack.ascend(
-                lambda z: squared_error(probabilities(nets.forward(z)), p), x, start
+                lambda z: squared_error(probabilities(nets.forward(z)), p),
+                x,
+                self._start(batch, attack),
             )
+
+    def _start(self, batch: Batch, attack: PGD) -> Tensor:
+        x = batch.x
+        if self.start is None:
+            return attack.threat.random_start(x, batch.draws)
+        noise = batch.draws.normal(x.shape[1:], "start", x.dtype)
+        return (x + self.start * noise).clamp(0, 1)
 
     def loss(self, nets: Nets, batch: Batch, x_adv: Tensor, progress: float) -> dict[str, Tensor]:
         del progress

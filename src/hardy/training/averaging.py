@@ -6,7 +6,8 @@ swa: the equal mean of the weights at the ends of epochs (Izmailov et al. 2018).
 
 BatchNorm's running statistics belong to one set of weights. The mean gets a copy of the live
 network's at the end of an epoch, or its own, measured on train; it never shares them, as the
-common code of weight averaging does by assigning the buffers.
+common code of weight averaging does by assigning the buffers. While the mean is still a plain
+copy, so are its statistics.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from hardy.modes import BATCHNORMS
 @dataclass(frozen=True)
 class Averaging:
     """decay: of ema. start: the fraction of training before which the mean is a plain copy.
-    batchnorm: where its running statistics come from.
+    batchnorm: where its running statistics come from, once it is more than a copy.
 
     Raises ValueError where decay or start lies outside [0, 1)."""
 
@@ -56,11 +57,11 @@ class Average:
 
     def after_epoch(self, live: nn.Module, progress: float, pictures: Iterable[Tensor]) -> None:
         """To be called after each epoch. pictures: batches of train, read only where the
-        statistics are re-estimated."""
+        statistics are re-estimated, and not while the mean is still a plain copy."""
         if self.settings.kind == "swa":
             self._take(live, 1 / (1 + self.count), progress)
         _copy_buffers(live, self.module)
-        if self.settings.batchnorm == "reestimated":
+        if self.settings.batchnorm == "reestimated" and self.count:
             reestimate(self.module, pictures)
 
     def _take(self, live: nn.Module, share: float, progress: float) -> None:

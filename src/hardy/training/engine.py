@@ -54,6 +54,7 @@ class Engine:
     def __init__(self, device: torch.device, precision: str = "fp32", devices: int = 1) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+        self.precision = precision
         local, nodes = _torchrun(devices) or (devices, 1)
         self.torchrun = "TORCHELASTIC_RUN_ID" in os.environ
         self.world = local * nodes

@@ -15,6 +15,7 @@ for epoch in range(epochs):
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -238,6 +239,7 @@ class Loop:
         values: dict[str, Tensor] = {}
         with self.method.around_step(nets, parts, progress):
             for i, part_loss in enumerate(parts):
+                shares.clear()
                 with self.engine.accumulating(nets.student, i < len(parts) - 1):
                     self.engine.backward(part_loss(nets))
                 for name, value in shares.items():
@@ -297,15 +299,19 @@ class Loop:
             raise ValueError(self._lost(f"{terms} is not finite in step {step + 1}"))
 
     def _lost(self, what: str) -> str:
+        lr = self.settings.lr * 0.5**self.retries
+        exact = "" if self.engine.precision == "fp32" else ", or use --precision fp32"
         return (
-            f"{self.label}: {what}: lower the learning rate (it is {self.settings.lr:g}), or use "
-            "--precision fp32; what was saved after the last epoch is still there"
+            f"{self.label}: {what}: lower the learning rate (it is {lr:g}){exact}; what was saved "
+            "after the last epoch is still there"
         )
 
 
 def _parts(batch: Batch, count: int) -> list[Batch]:
-    size = -(-len(batch) // count)
-    return [batch.take(slice(i, i + size)) for i in range(0, len(batch), size)]
+    """The batch in as many parts, as equal as they can be; fewer where it has fewer pictures."""
+    count = min(count, len(batch))
+    cuts = [len(batch) * i // count for i in range(count + 1)]
+    return [batch.take(slice(a, b)) for a, b in itertools.pairwise(cuts)]
 
 
 def _bare_forward(engine: Engine, module: nn.Module) -> Callable[[Tensor], Tensor]:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 # Reading a value stops the device until all before it is computed: seldom is enough.
 EVERY = 20
+# Of the best robust accuracy: below it, a network counts as no longer robust.
+SHARE = 0.25
 
 
 class NotFinite:
@@ -45,15 +47,20 @@ class NotFinite:
         return min(bad), [name for name, *steps in terms if min(bad) in steps]
 
 
-def collapsed(robust: Sequence[float], clean: Sequence[float], n: int, share: float = 0.5) -> bool:
+def collapsed(robust: Sequence[float], clean: Sequence[float], n: int) -> bool:
     """Whether the last epoch has lost its robustness (catastrophic overfitting).
 
     robust, clean: accuracies on the n validation pictures after each epoch, fractions. True
-    where robust accuracy is less than `share` of the best so far, beyond what n pictures can
-    show by chance (three standard errors), while clean accuracy did not fall by half: a network
-    that lost both merely diverges, and may come back.
+    where robust accuracy is less than a quarter of its best so far, beyond what n pictures can
+    show by chance (three standard errors of the difference of two proportions, pooled), while
+    clean accuracy kept at least a quarter of its own best, and at least twice the share that
+    robust accuracy kept: a network that lost both merely diverges, and may come back.
     """
     best = max(robust, default=0.0)
-    if not robust or robust[-1] >= share * best or clean[-1] < max(clean) / 2:
+    if not robust or robust[-1] >= SHARE * best:
         return False
-    return best - robust[-1] > 3 * math.sqrt(best * (1 - best) / n)
+    kept = robust[-1] / best
+    if clean[-1] < max(SHARE, 2 * kept) * max(clean):
+        return False
+    pooled = (best + robust[-1]) / 2
+    return best - robust[-1] > 3 * math.sqrt(2 * pooled * (1 - pooled) / n)

@@ -86,11 +86,16 @@ class RunFolder:
         return Results(self.verb, folder=self.path)
 
     def logged(self) -> list[dict[str, Any]]:
-        """The lines of log.jsonl."""
-        path = self.path / LOG
+        """The lines of log.jsonl, up to the first that cannot be read."""
+        path, rows = self.path / LOG, []
         if not path.is_file():
-            return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            return rows
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return rows
 
     def rewrite_log(self, rows: list[dict[str, Any]]) -> None:
         """Write log.jsonl whole."""

@@ -18,7 +18,7 @@ from hardy.evaluation.robustness import Protocol, Verdicts, accuracies
 from hardy.models.load import BEST
 from hardy.training import checkpoint
 from hardy.training.watch import collapsed
-from hardy.verbs.folder import RunFolder
+from hardy.verbs.folder import LOG, RunFolder
 
 LIVE = "live.safetensors"
 LAST = "last.safetensors"
@@ -65,26 +65,43 @@ class History:
         self.epochs, self.on_collapse, self.saved, self.log = epochs, on_collapse, saved, log
         self.rows: list[Row] = []
         self.events: list[str] = []
+        self.averaged_from: int | None = None  # the first epoch whose 'average' is no mere copy
 
-    def restore(self, rows: list[Row], state: State) -> None:
-        """Go on from a saved state, with the rows logged until then."""
-        self.rows = rows[: state["epoch"]]
+    def restore(self, logged: list[Row], state: State) -> None:
+        """Go on from a saved state, and write log.jsonl anew from it.
+
+        logged: the rows of log.jsonl, for a state that an older version saved without its rows.
+        Raises ValueError where such a state has done more epochs than are logged.
+        """
+        done = state["epoch"]
+        rows = state.get("rows", logged[:done])
+        if len(rows) < done:
+            raise ValueError(
+                f"{self.folder.path / LOG} has {len(rows)} of the {done} epochs that were trained, "
+                "so the run cannot be gone on with: start it anew in another --out"
+            )
+        self.rows = list(rows)
         self.events = list(state["events"])
+        self.averaged_from = state.get("averaged_from")
         self.folder.rewrite_log(self.rows)
 
     @property
     def fell(self) -> bool:
-        """Whether the last epoch has lost the robustness that there was."""
+        """Whether the last epoch has lost the robustness that there was, as `collapsed` says."""
         return self._collapsed(self.rows)
 
     @property
     def lost(self) -> bool:
-        """Whether that has lasted, so that `events` tells of it."""
+        """Whether the epoch before it had lost it too, so that `events` tells of it."""
         return self._lost(self.rows)
 
     def best(self, kind: str) -> Row:
-        """The row of a network's best epoch on val; the earliest of equals."""
-        return max(self.rows, key=lambda row: (row[kind][self.select_on], -row["epoch"]))
+        """The row of a network's best epoch on val; the earliest of equals. The average's is
+        one in which averaging had begun, once there is any: before, it is the live network."""
+        rows = self.rows
+        if kind == "average" and self.averaged_from is not None:
+            rows = rows[self.averaged_from :]
+        return max(rows, key=lambda row: (row[kind][self.select_on], -row["epoch"]))
 
     def file(self, kind: str) -> Path:
         """Where a network's best epoch is kept."""
@@ -110,7 +127,11 @@ class History:
             stops = self.on_collapse != "ignore"
             if not self._lost(self.rows[:-1]):  # said once, not after each epoch since
                 self._note(stops)
-        whole = {**state(), "stopped": stops, "events": self.events}
+        whole = state()
+        average = whole.get("average")
+        if self.averaged_from is None and average and average["count"]:
+            self.averaged_from = self.rows[-1]["epoch"]
+        whole |= {"stopped": stops, **self._own_state()}
         if self.folder.writes:
             for kind in self.kinds:
                 if self.best(kind) is self.rows[-1]:
@@ -121,7 +142,7 @@ class History:
         self._tell()
         return whole if stops else None
 
-    def measurements(self, subjects: dict[str, str], train: Split) -> list[Measurement]:
+    def measurements(self, subjects: dict[str, str], pictures: int) -> list[Measurement]:
         """The training curves; subjects: the name of each kind."""
         found = []
         main = self.kinds[0]
@@ -136,7 +157,7 @@ class History:
                             "train loss",
                             row["loss"],
                             "train",
-                            len(train),
+                            pictures,
                             subjects[kind],
                             no_interval="a mean over an epoch in which the weights moved",
                             setting=more,
@@ -149,15 +170,19 @@ class History:
                 )
         return found
 
-    def _collapsed(self, rows: list[Row], share: float = 0.5) -> bool:
+    def _own_state(self) -> State:
+        """What a saved state holds of the epochs; log.jsonl is only a view of it."""
+        return {"events": self.events, "rows": self.rows, "averaged_from": self.averaged_from}
+
+    def _collapsed(self, rows: list[Row]) -> bool:
         robust = [row["live"]["robust"] for row in rows]
         clean = [row["live"]["clean"] for row in rows]
-        return self.select_on == "robust" and collapsed(robust, clean, len(self.val), share)
+        return self.select_on == "robust" and collapsed(robust, clean, len(self.val))
 
     def _lost(self, rows: list[Row]) -> bool:
-        """Whether two epochs in a row were below a quarter of the best: one alone may be the
-        dip of a large learning rate, out of which good runs come back."""
-        return self._collapsed(rows, 0.25) and self._collapsed(rows[:-1], 0.25)
+        """Whether two epochs in a row were so: one alone may be the dip of a large learning
+        rate, out of which good runs come back."""
+        return self._collapsed(rows) and self._collapsed(rows[:-1])
 
     def _gone_back(self) -> State | None:
         """The state before the epoch that collapsed, if that is wanted once more."""
@@ -173,7 +198,7 @@ class History:
             f"there on at half the learning rate."
         )
         say(self.events[-1])
-        back |= {"retries": back["retries"] + 1, "events": self.events}
+        back |= {"retries": back["retries"] + 1, **self._own_state()}
         if self.folder.writes:
             checkpoint.save(self.folder.path, back)
         return back

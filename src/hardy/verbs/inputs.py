@@ -65,6 +65,7 @@ _AT_LEAST = {
 _POSITIVE = {  # with a usual value
     "eps": "8/255",
     "eval_eps": "8/255",
+    "eval_step_size": "2/255",
     "lr": "0.01",
     "mrc_step_size": "2/255",
     "radius": "0.1",
@@ -109,6 +110,8 @@ def check(asked: Any) -> None:
                 raise ValueError(f"{flag} must be positive, such as {_POSITIVE[name]}, not {one:g}")
             if name in _SHARES and not (0 < one < 1 or (one == 0 and _SHARES[name][0] == "[")):
                 raise ValueError(f"{flag} must lie in {_SHARES[name]}, not {one:g}")
+            if name == "seed" and not 0 <= one < 2**63:
+                raise ValueError(f"{flag} must lie between 0 and 2**63 - 1, not {one}")
             if (choices := _choices(hint)) and one not in choices:
                 raise ValueError(f"{flag} must be one of {', '.join(choices)}, not {one!r}")
 
@@ -208,16 +211,26 @@ def unseen_val(found: Checkpoint, data: DataSet) -> bool:
     return found.ours and all(found.extra.get(key) == data.provenance[key] for key in own)
 
 
-def origin(data: DataSet, method: str, start: Checkpoint | None = None) -> dict[str, Any]:
-    """What a checkpoint must say of its data, so that it is known later what it has seen."""
+def origin(
+    data: DataSet, method: str, start: Checkpoint | None = None, extra_data: str | None = None
+) -> dict[str, Any]:
+    """What a checkpoint must say of its data, so that it is known later what it has seen.
+
+    extra_data: the spec of the pictures beside train, if any; `load_extra` has seen to it that
+    none of val is among them. Those of `start` are named before it.
+    """
     about = {
         "data": data.name,
         "content_hash": data.provenance["content_hash"],
         "val_fraction": data.provenance["val_fraction"],
         "method": method,
     }
+    if extra_data is not None:
+        about["extra_data"] = extra_data
     if start is None:
         return about
+    if earlier := start.extra.get("extra_data"):
+        about["extra_data"] = earlier if extra_data is None else f"{earlier}, {extra_data}"
     if not unseen_val(start, data):
         about["content_hash"] = "seen elsewhere"
     inherited = {key: start.extra[key] for key in ("chosen_on",) if key in start.extra}

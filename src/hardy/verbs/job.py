@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,8 @@ class Job:
 def job_of(asked: config.Train) -> Job:
     """The job, on the CPU. Raises ValueError for anything that was asked for wrongly."""
     check(asked)
+    if asked.nesterov and not asked.momentum:
+        raise ValueError("--nesterov needs --momentum: give one, such as 0.9, or leave it out")
     method = make(asked.method, asked.method_options)
     if asked.awp:
         method = AWP(method, asked.awp, asked.awp_warmup / asked.epochs)
@@ -95,11 +98,16 @@ def job_of(asked: config.Train) -> Job:
 def _measured_by(asked: config.Train) -> Protocol:
     """How val and test are attacked: as in training, but for what is asked otherwise."""
     own = protocol_of(asked)
-    if asked.eval_eps is None and asked.eval_steps is None:
-        return own
+    # Memory was sized by a step: no more than twice what a process holds in one of its parts.
+    world = int(os.environ.get("WORLD_SIZE", asked.devices))
+    held = -(-asked.batch_size // (asked.accumulate * world))
     eps = own.attack.threat.eps if asked.eval_eps is None else asked.eval_eps
     steps = asked.steps if asked.eval_steps is None else asked.eval_steps
-    return replace(own, attack=PGD(threat_of(asked.norm, eps), steps))
+    same = (eps, steps) == (own.attack.threat.eps, asked.steps)
+    usual = asked.step_size if same else None
+    step = usual if asked.eval_step_size is None else asked.eval_step_size
+    attack = PGD(threat_of(asked.norm, eps), steps, step)
+    return replace(own, attack=attack, batch_size=2 * held)
 
 
 def _settings(asked: config.Train, mix: Mix | None) -> Settings:
@@ -126,11 +134,17 @@ def _settings(asked: config.Train, mix: Mix | None) -> Settings:
         nesterov=asked.nesterov,
         weight_decay=asked.weight_decay,
         schedule=asked.schedule,
-        milestones=asked.milestones,
+        milestones=asked.milestones or _usual_milestones(asked.epochs),
         seed=asked.seed,
         average=average,
         mix=mix,
     )
+
+
+def _usual_milestones(epochs: int) -> tuple[int, ...]:
+    """100 and 105 of 110 epochs (Pang et al. 2021), and in that proportion of others."""
+    marks = {min(round(epochs * share), epochs - 1) for share in (10 / 11, 21 / 22)}
+    return tuple(sorted(marks - {0})) or (epochs,)
 
 
 def _network(
@@ -150,7 +164,8 @@ def _network(
         data.in_channels,
         data.normalization if asked.normalize is None else asked.normalize,
     )
-    torch.manual_seed(asked.seed)
-    model = architecture.build()
+    with torch.random.fork_rng(devices=[]):  # the caller's own generator stays where it is
+        torch.manual_seed(asked.seed)
+        model = architecture.build()
     must_run(model, architecture.model, data)
     return model, architecture, None

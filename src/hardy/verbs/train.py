@@ -106,6 +106,8 @@ def _trained(asked: config.Train, job: Job, engine: Engine, folder: RunFolder) -
     state = history.saved() if asked.resume else None
     if state is not None:
         history.restore(engine.from_first(folder.logged()), state)
+    # Dropout draws from it: as seeded, whoever built the network, and otherwise in each process.
+    torch.manual_seed((asked.seed + 1_000_003 * engine.rank) % 2**63)
     deployed = fit(
         engine,
         Nets(job.model, job.model, job.model),
@@ -123,7 +125,7 @@ def _trained(asked: config.Train, job: Job, engine: Engine, folder: RunFolder) -
 
 
 def _history(asked: config.Train, job: Job, engine: Engine, folder: RunFolder) -> History:
-    about = origin(job.data, asked.method, job.start)
+    about = origin(job.data, asked.method, job.start, asked.extra_data)
 
     def keep(file: Path, network: nn.Module) -> None:
         save(file, network, job.architecture, classes=job.data.classes, extra=about)
@@ -171,6 +173,8 @@ def _measured(
         "threat": repr(job.attack.threat),
         "best epoch": best["epoch"] + 1,
     }
+    if job.protocol.attack.threat != job.attack.threat:
+        results.facts["threat on val and test"] = repr(job.protocol.attack.threat)
     if engine.several:
         results.facts["devices"] = str(engine)
     if job.settings.mix:
@@ -196,7 +200,10 @@ def _measured(
         if folder.writes:
             history.keep(folder.path / LAST, last)
             results.add_artifact(folder.path / LAST, "weights")
-    results.measurements += history.measurements(subjects, job.train)
+    size, mix = job.settings.batch_size, job.settings.mix
+    visited = size * batch_count(job.train, size, drop_last=True, mix=mix)
+    visited = min(visited, len(job.train))
+    results.measurements += history.measurements(subjects, visited)
     return results
 
 

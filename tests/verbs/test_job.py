@@ -1,0 +1,83 @@
+"""What a training run is made of: what follows from what was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hardy import config
+from hardy.verbs.job import job_of
+
+ASKED = config.Train(data="digits", model="small_resnet", eps=0.1, steps=2, limit=128, epochs=4)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"),
+    [(110, (100, 105)), (220, (200, 210)), (20, (18, 19)), (4, (3,)), (2, (1,)), (1, (1,))],
+)
+def test_milestones_keep_their_proportion(epochs: int, expected: tuple[int, ...]) -> None:
+    """Those of Pang et al. 2021; a single epoch has none inside it."""
+    assert job_of(replace(ASKED, epochs=epochs)).settings.milestones == expected
+    asked = replace(ASKED, epochs=epochs, milestones=(2, 3))
+    assert job_of(asked).settings.milestones == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("more", "eps", "steps", "step"),
+    [
+        ({}, 0.1, 2, 0.125),
+        ({"step_size": 0.03}, 0.1, 2, 0.03),
+        ({"step_size": 0.03, "eval_eps": 0.1, "eval_steps": 2}, 0.1, 2, 0.03),
+        ({"step_size": 0.03, "eval_steps": 10}, 0.1, 10, 0.025),
+        ({"step_size": 0.03, "eval_eps": 0.2}, 0.2, 2, 0.25),
+        ({"eval_steps": 10, "eval_step_size": 0.01}, 0.1, 10, 0.01),
+        ({"eval_step_size": 0.01}, 0.1, 2, 0.01),
+    ],
+)
+def test_val_and_test_are_attacked_as_training_unless_asked_otherwise(
+    more: dict[str, float], eps: float, steps: int, step: float
+) -> None:
+    job = job_of(replace(ASKED, **more))  # type: ignore[arg-type]
+    attack = job.protocol.attack
+    assert (attack.threat.eps, attack.steps) == (eps, steps)
+    assert attack.step == pytest.approx(step)
+    assert job.attack.step == more.get("step_size", 0.125), "training's own is left alone"
+
+
+def test_what_measures_takes_twice_the_pictures_that_a_process_holds() -> None:
+    asked = replace(ASKED, batch_size=100)
+    found = [
+        job_of(replace(asked, accumulate=accumulate, devices=devices)).protocol.batch_size
+        for accumulate, devices in ((1, 1), (4, 1), (1, 2), (3, 2))
+    ]
+    assert found == [200, 50, 100, 34]
+
+
+def test_the_radius_is_the_usual_one_of_the_norm() -> None:
+    radii = [
+        job_of(replace(ASKED, eps=None, norm=norm)).attack.threat.eps for norm in ("linf", "l2")
+    ]
+    assert radii == [8 / 255, 128 / 255]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"nesterov": True, "momentum": 0.0}, "--nesterov needs --momentum"),
+        ({"seed": 2**63}, "--seed must lie between 0 and"),
+        ({"seed": -1}, "--seed must lie between 0 and"),
+    ],
+)
+def test_what_torch_would_say_later_is_said_at_once(more: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        job_of(replace(ASKED, **more))  # type: ignore[arg-type]
+
+
+def test_the_callers_random_numbers_are_left_alone() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    job_of(ASKED)
+    assert torch.equal(torch.rand(2), expected)
