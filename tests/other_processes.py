@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+
+def hears_ctrl_c() -> None:
+    """For preexec_fn: a shell without job control starts what runs behind it deaf to Ctrl-C, and
+    the deafness is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def alive(pid: int) -> bool:

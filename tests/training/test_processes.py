@@ -15,7 +15,7 @@ import process_tasks as tasks
 import pytest
 
 from hardy.training.processes import in_processes, packed
-from other_processes import alive, eventually
+from other_processes import alive, eventually, hears_ctrl_c
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +76,7 @@ def test_no_orphans(sign: signal.Signals, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=hears_ctrl_c,
     )
     files = [tmp_path / "0.pid", tmp_path / "1.pid"]
     assert eventually(lambda: all(file.exists() for file in files))

@@ -28,7 +28,7 @@ from hardy.evaluation.results import read
 from hardy.evaluation.robustness import Protocol, judge
 from hardy.threat import Linf
 from hardy.verbs.train import _judged
-from other_processes import alive, eventually
+from other_processes import alive, eventually, hears_ctrl_c
 
 slow = pytest.mark.slow
 
@@ -81,6 +81,7 @@ def started(place: Path, *words: object, by: tuple[str, ...] = ("-m", "hardy")) 
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=hears_ctrl_c,
     )
 
 

@@ -137,8 +137,8 @@ class History:
                 if self.best(kind) is self.rows[-1]:
                     self.keep(self.file(kind), deployed[kind])
             self.folder.rewrite_log(self.rows)
-            self.log(self.rows[-1])  # before the state: what is saved is not logged again
             checkpoint.save(self.folder.path, whole)
+            self.log(self.rows[-1])
         self._tell()
         return whole if stops else None
 
