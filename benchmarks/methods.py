@@ -95,19 +95,19 @@ def _run(words: tuple[str, ...], folder: Path) -> None:
 
 def _training_table(out: Path) -> list[str]:
     rows = [
-        "| method | weights | clean, % | PGD-10 worst of 3, % | best epoch | s/epoch |",
-        "|---|---|---:|---:|---:|---:|",
+        "| method | weights | clean, % | PGD-10 worst of 3, % | best epoch |",
+        "|---|---|---:|---:|---:|",
     ]
     for method in METHODS:
         for gamma in GAMMAS:
             results = read(out / f"{method}-{gamma}")
             name = method + (" + AWP" if gamma != "0" else "")
             for subject, weights in ((name, "live"), (f"{name} + EMA", "EMA")):
-                epoch, seconds = _best_epoch(results, subject)
                 cells = [
                     _test(results, f"{kind} accuracy", subject) for kind in ("clean", "robust")
                 ]
-                rows.append(f"| {name} | {weights} | {' | '.join(cells)} | {epoch} | {seconds} |")
+                cells.append(str(_best_epoch(results, subject)))
+                rows.append(f"| {name} | {weights} | {' | '.join(cells)} |")
     return rows
 
 
@@ -128,13 +128,13 @@ def _rift_table(out: Path) -> list[str]:
     return rows
 
 
-def _best_epoch(results: Results, subject: str) -> tuple[int, int]:
+def _best_epoch(results: Results, subject: str) -> int:
     chosen = next(
         m
         for m in results.select("robust accuracy", subject=subject)
         if m.setting.get("chosen") and "epoch" in m.setting
     )
-    return int(str(chosen.setting["epoch"])), round(float(str(chosen.setting["seconds"])))
+    return int(str(chosen.setting["epoch"]))
 
 
 def _test(results: Results, quantity: str, subject: str) -> str:
