@@ -57,7 +57,9 @@ class RunFolder:
             )
         if out is None:
             say(f"run folder: {self.path}")
-        command = ["hardy", *sys.argv[1:]] if Path(sys.argv[0]).name == "hardy" else None
+        started = Path(sys.argv[0])  # python -m hardy names the package's __main__
+        ours = started.name == "hardy" or started.parts[-2:] == ("hardy", "__main__.py")
+        command = ["hardy", *sys.argv[1:]] if ours else None
         content = {**asked, "out": str(self.path), "environment": _environment()}
         if command:
             content["command"] = shlex.join(command)
