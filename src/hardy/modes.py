@@ -50,6 +50,11 @@ def frozen(*models: nn.Module) -> Iterator[None]:
         yield
 
 
+def batchnorms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """Every BatchNorm of a network."""
+    return [module for module in model.modules() if isinstance(module, BATCHNORMS)]
+
+
 @contextmanager
 def kept_batchnorm(*models: nn.Module) -> Iterator[None]:
     """BatchNorm's running statistics come back as they were, to the bit: an attack that
@@ -57,8 +62,7 @@ def kept_batchnorm(*models: nn.Module) -> Iterator[None]:
     before = [
         (buffer, buffer.clone())
         for model in models
-        for module in model.modules()
-        if isinstance(module, BATCHNORMS)
+        for module in batchnorms(model)
         for buffer in module.buffers(recurse=False)
     ]
     try:
@@ -92,9 +96,8 @@ def clean_and_attacked(
 def freeze_batchnorm(model: nn.Module) -> None:
     """Put every BatchNorm of a network in eval mode, the rest as it is: its running
     statistics are used and do not move."""
-    for module in model.modules():
-        if isinstance(module, BATCHNORMS):
-            module.eval()
+    for module in batchnorms(model):
+        module.eval()
 
 
 def autocast(device: torch.device | str, precision: str) -> torch.autocast:

@@ -31,6 +31,12 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Attack = Callable[[Forward, Tensor, Tensor, Draws], Tensor]
 
 
+def beside(x: Tensor, draws: Draws, deviation: float) -> Tensor:
+    """A start for `PGD.ascend` a little beside the pictures: normal noise of that standard
+    deviation, in pixels, is added; the first step projects."""
+    return x + deviation * draws.normal(x.shape[1:], "start", x.dtype)
+
+
 @dataclass(frozen=True, repr=False)
 class PGD:
     """The setting of an attack; calling it attacks a batch once (one restart).

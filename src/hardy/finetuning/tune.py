@@ -20,7 +20,7 @@ from hardy.data.splits import Split
 from hardy.finetuning.suffix import weight_of
 from hardy.methods.protocol import Nets
 from hardy.methods.standard import Standard
-from hardy.modes import BATCHNORMS
+from hardy.modes import batchnorms
 from hardy.training.engine import Engine
 from hardy.training.loop import Settings, fit
 
@@ -62,7 +62,7 @@ class Candidate:
 
 def has_batchnorm(model: nn.Module) -> bool:
     """Whether there are running statistics to re-estimate."""
-    return any(isinstance(m, BATCHNORMS) and m.track_running_stats for m in model.modules())
+    return any(norm.track_running_stats for norm in batchnorms(model))
 
 
 def tune(

@@ -15,7 +15,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from hardy.attacks.pgd import PGD
+from hardy.attacks.pgd import PGD, beside
 from hardy.data.loader import Batch
 from hardy.losses import cross_entropy, full, probabilities
 from hardy.methods.protocol import Method, Nets
@@ -36,7 +36,7 @@ class MART(Method):
     def adversary(self, nets: Nets, batch: Batch, attack: PGD) -> Tensor:
         x, y = batch.x, batch.y
         with evaluating(nets.module):
-            start = x + self.start * batch.draws.normal(x.shape[1:], "start", x.dtype)
+            start = beside(x, batch.draws, self.start)
             return attack.ascend(lambda z: cross_entropy(nets.forward(z), y), x, start)
 
     def loss(self, nets: Nets, batch: Batch, x_adv: Tensor, progress: float) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hardy.attacks.pgd import PGD
+from hardy.attacks.pgd import PGD, beside
 from hardy.data.loader import Batch
 from hardy.losses import probabilities, squared_error
 from hardy.methods.protocol import Method, Nets
@@ -65,8 +65,7 @@ class SCORE(Method):
         x = batch.x
         if self.start is None:
             return attack.threat.random_start(x, batch.draws)
-        noise = batch.draws.normal(x.shape[1:], "start", x.dtype)
-        return (x + self.start * noise).clamp(0, 1)
+        return beside(x, batch.draws, self.start).clamp(0, 1)
 
     def loss(self, nets: Nets, batch: Batch, x_adv: Tensor, progress: float) -> dict[str, Tensor]:
         del progress

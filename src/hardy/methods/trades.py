@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hardy.attacks.pgd import PGD
+from hardy.attacks.pgd import PGD, beside
 from hardy.data.loader import Batch
 from hardy.losses import cross_entropy, kl_divergence
 from hardy.methods.protocol import Method, Nets
@@ -46,7 +46,7 @@ class TRADES(Method):
         with evaluating(nets.module):
             with torch.no_grad():
                 logits = nets.forward(x)
-            start = x + self.start * batch.draws.normal(x.shape[1:], "start", x.dtype)
+            start = beside(x, batch.draws, self.start)
             return attack.ascend(lambda z: kl_divergence(logits, nets.forward(z)), x, start)
 
     def loss(self, nets: Nets, batch: Batch, x_adv: Tensor, progress: float) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from hardy.modes import BATCHNORMS
+from hardy.modes import batchnorms
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Average:
 def reestimate(model: nn.Module, pictures: Iterable[Tensor]) -> None:
     """Give every BatchNorm the mean of its statistics over the batches, each counted equally;
     the network is left in eval mode. A network without them is not run at all."""
-    norms = [m for m in model.modules() if isinstance(m, BATCHNORMS) and m.track_running_stats]
+    norms = [norm for norm in batchnorms(model) if norm.track_running_stats]
     if not norms:
         return
     usual = [norm.momentum for norm in norms]

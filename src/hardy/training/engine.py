@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hardy import console
-from hardy.modes import BATCHNORMS
+from hardy.modes import batchnorms
 
 T = TypeVar("T")
 
@@ -147,8 +147,7 @@ class Engine:
         """Give every process the mean of BatchNorm's running statistics over all of them."""
         buffers = [
             buffer
-            for module in model.modules()
-            if isinstance(module, BATCHNORMS)
+            for module in batchnorms(model)
             for buffer in module.buffers(recurse=False)
             if buffer.is_floating_point()
         ]

@@ -174,9 +174,10 @@ class Loop:
             for i, batch in enumerate(self.batches(epoch)):
                 step = epoch * steps + i
                 lr = self.rate(step)
-                for name, value in self.step(batch, step, lr).items():
+                values = self.step(batch, step, lr)
+                watch.note(step, values)
+                for name, value in values.items():
                     sums[name] = sums.get(name, torch.zeros_like(value)) + value
-                    watch.note(step, {name: value})
                 if i % EVERY == EVERY - 1:
                     self._must_be_finite(watch)
                 advance(settings.batch_size)
@@ -193,12 +194,17 @@ class Loop:
         named = {name: float(value) / steps for name, value in zip(sums, means, strict=True)}
         return {"epoch": epoch, "lr": lr, "seconds": seconds, **named}
 
+    @property
+    def peak(self) -> float:
+        """The learning rate that the schedule scales: each rollback has halved it."""
+        return self.settings.lr * 0.5**self.retries
+
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted over the run."""
         settings = self.settings
         kind, epochs, milestones = settings.schedule, settings.epochs, settings.milestones
         scheduled = factor(kind, step, self.steps, epochs, milestones)
-        return settings.lr * scheduled * 0.5**self.retries
+        return self.peak * scheduled
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """This process's part of the epoch's batches, by (seed, epoch)."""
@@ -299,11 +305,10 @@ class Loop:
             raise ValueError(self._lost(f"{terms} is not finite in step {step + 1}"))
 
     def _lost(self, what: str) -> str:
-        lr = self.settings.lr * 0.5**self.retries
         exact = "" if self.engine.precision == "fp32" else ", or use --precision fp32"
         return (
-            f"{self.label}: {what}: lower the learning rate (it is {lr:g}){exact}; what was saved "
-            "after the last epoch is still there"
+            f"{self.label}: {what}: lower the learning rate (it is {self.peak:g}){exact}; what was "
+            "saved after the last epoch is still there"
         )
 
 

@@ -27,7 +27,7 @@ from hardy.training.processes import in_processes, must_be_startable, packed
 from hardy.verbs.dry_run import estimated
 from hardy.verbs.folder import RunFolder, finish
 from hardy.verbs.history import LAST, History
-from hardy.verbs.inputs import DATA_SEED, check, device_of, keywords, origin, unseen_val
+from hardy.verbs.inputs import DATA_SEED, device_of, keywords, origin, unseen_val
 from hardy.verbs.job import Job, job_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ def run(asked: config.Train) -> Results:
     """
     if asked.devices > 1:
         must_be_startable()
-    check(asked)
     device = device_of(asked.device)
     job = job_of(asked)
     if asked.tensorboard:
