@@ -9,7 +9,19 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from verb_runs import MRC, RIFT, SMALL, TRAIN, assert_same, hardy, replaced, rows, timeless, weights
+from verb_runs import (
+    MRC,
+    RIFT,
+    SMALL,
+    TRAIN,
+    assert_same,
+    hardy,
+    replaced,
+    rows,
+    set_back,
+    timeless,
+    weights,
+)
 
 from hardy.evaluation.results import read
 
@@ -52,6 +64,7 @@ def test_training_goes_on_bit_for_bit(
     where: str, call: int, robust: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "stopped"
+    set_back(monkeypatch)
     with monkeypatch.context() as patch:
         stop_at(patch, where, call)
         assert hardy(*TRAIN, "--out", out) == 130

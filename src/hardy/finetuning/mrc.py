@@ -94,7 +94,8 @@ class Sample:
 
     @property
     def mean(self) -> float:
-        return float(self.losses.mean())
+        """In double precision: an ascent of a hair must not come out as a fall."""
+        return float(self.losses.double().mean())
 
     @property
     def gradient(self) -> Tensor:
@@ -247,8 +248,8 @@ def mrc(
 def _criticality(
     name: str, weight: Tensor, start: Sample, worst: Sample, g_clean: Tensor, g_robust: Tensor
 ) -> Criticality:
-    rise = (worst.losses - start.losses).double()
-    value = float(rise.mean())
+    rise = worst.losses.double() - start.losses.double()
+    value = worst.mean - start.mean
     norms = float(g_clean.norm() * g_robust.norm())
     cosine = float((g_clean * g_robust).sum()) / norms if norms else 0.0
     sine = math.sqrt(max(0.0, 1 - cosine**2))
