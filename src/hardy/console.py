@@ -28,7 +28,8 @@ def say(line: str) -> None:
 
 @contextmanager
 def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
-    """A bar with speed and time left, on a terminal only; yields `advance(n)`."""
+    """A bar with speed and time left, on a terminal only; yields `advance(n, left, text)`,
+    where the latter two, if given, put right what is left to do and what the bar is called."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -40,10 +41,11 @@ def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
         task = bar.add_task(description, total=total, speed="–")
 
-        def advance(count: int = 1) -> None:
-            speed = bar.tasks[0].speed
-            shown = "–" if speed is None else f"{speed:.0f}"
-            bar.update(task, advance=count, speed=shown)
+        def advance(count: int = 1, left: int | None = None, text: str | None = None) -> None:
+            now = bar.tasks[0]
+            shown = "–" if now.speed is None else f"{now.speed:.0f}"
+            whole = None if left is None else now.completed + count + left
+            bar.update(task, advance=count, total=whole, description=text, speed=shown)
 
         yield advance
 

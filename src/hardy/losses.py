@@ -51,3 +51,29 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
 def squared_error(p: Tensor, q: Tensor) -> Tensor:
     """||p - q||_2^2 of each example, (B,), p and q distributions over the classes (B, K)."""
     return (p - q).square().sum(1)
+
+
+def dlr(logits: Tensor, y: Tensor) -> Tensor:
+    """The difference-of-logits ratio, (B,): the margin over the spread of the largest and the
+    third largest logit, so that neither shift nor scale of the logits moves it (Croce and Hein
+    2020, eq. 6). It needs three classes."""
+    logits = full(logits)
+    first, _, third = logits.topk(3, 1).values.unbind(1)
+    return margin(logits, y) / (first - third + 1e-12)
+
+
+def dlr_towards(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """The targeted difference-of-logits ratio, (B,): target's logit less the right one's, over
+    the largest less the mean of the third and fourth (Croce and Hein 2020, eq. 7). It needs
+    four classes."""
+    logits = full(logits)
+    first, _, third, fourth = logits.topk(4, 1).values.unbind(1)
+    ahead = difference(logits, y, target)
+    return ahead / (first - (third + fourth) / 2 + 1e-12)
+
+
+def difference(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """The logit of class `target` less that of class y, (B,): zero on their boundary."""
+    logits = full(logits)
+    both = logits.gather(1, torch.stack([target, y], 1))
+    return both[:, 0] - both[:, 1]

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from hardy.attacks.active_set import still_standing
+from hardy.attacks.active_set import STANDS, WRONG, Progress, Stage, cascade
 from hardy.attacks.pgd import PGD
+from hardy.attacks.search import Attack, Found
 from hardy.data.loader import batches
 from hardy.data.splits import Split
 from hardy.draws import Draws
@@ -42,9 +43,23 @@ class Recorded:
     attack: PGD
     asked: list[tuple[int, list[int]]] = field(default_factory=list)
 
-    def __call__(self, forward: Forward, x: Tensor, y: Tensor, draws: Draws) -> Tensor:
+    @property
+    def threat(self) -> Threat:
+        return self.attack.threat
+
+    @property
+    def setting(self) -> dict[str, str | float | int]:
+        return self.attack.setting
+
+    def search(
+        self, forward: Forward, x: Tensor, y: Tensor, draws: Draws, judge: Forward | None = None
+    ) -> Found:
         self.asked.append((draws.restart, draws.index.tolist()))
-        return self.attack(forward, x, y, draws)
+        return self.attack.search(forward, x, y, draws, judge)
+
+
+def worst_of(attack: Attack, restarts: int = RESTARTS) -> list[Stage]:
+    return [Stage("PGD", (attack,) * restarts)]
 
 
 def brute_force(attack: PGD, split: Split, seed: int) -> list[Tensor]:
@@ -64,46 +79,80 @@ def test_worst_of_three_is_that_of_brute_force(threat: Threat, batch_size: int) 
     verdicts = brute_force(attack, split, seed=4)
     worst = verdicts[0] & verdicts[1] & verdicts[2]
     assert 0 < worst.sum() < verdicts[0].sum() < N, "later restarts must matter here"
-    found = still_standing(
-        rugged,
-        attack,
-        split,
-        EVERYONE,
-        restarts=RESTARTS,
-        seed=4,
-        batch_size=batch_size,
-    )
-    assert torch.equal(found, worst)
+    found = cascade(rugged, worst_of(attack), split, EVERYONE, seed=4, batch_size=batch_size)
+    assert torch.equal(found == STANDS, worst)
+
+
+def test_what_broke_an_example_is_the_first_stage_that_did() -> None:
+    """Weak, then strong: who withstands the first restart falls to the second stage or stands."""
+    split, weak = some_split(), PGD(Linf(0.02), steps=1, step_size=0.005)
+    strong = PGD(Linf(0.2), steps=1, step_size=0.1)
+    stages = [Stage("weak", (weak,)), Stage("strong", (strong, strong))]
+    first = brute_force(weak, split, seed=0)[0]
+    later = brute_force(strong, split, seed=0)
+    standing = EVERYONE.clone()
+    standing[:5] = False
+    by = cascade(rugged, stages, split, standing)
+    expected = torch.where(first, torch.where(later[1] & later[2], STANDS, 1), 0)
+    expected[:5] = WRONG
+    assert torch.equal(by, expected)
+    assert {0, 1, STANDS} <= set(expected.tolist()), "all three must occur here"
+
+
+class Memory:
+    """What is kept of a cascade, and an end to it after so many batches."""
+
+    def __init__(self, stop_after: int) -> None:
+        self.state: dict[str, Tensor] | None = None
+        self.left = stop_after
+
+    def load(self) -> dict[str, Tensor] | None:
+        return self.state
+
+    def save(self, state: dict[str, Tensor]) -> None:
+        self.state = {name: value.clone() for name, value in state.items()}
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("batches_before", [1, 3, 5, 6, 7, 9])
+def test_a_stop_after_any_batch_loses_nothing_and_repeats_nothing(batches_before: int) -> None:
+    split, kept = some_split(), Memory(batches_before)
+    whole, parts = (Recorded(PGD(Linf(0.02), steps=1, step_size=0.005)) for _ in range(2))
+    expected = cascade(rugged, worst_of(whole), split, EVERYONE, batch_size=8)
+    with pytest.raises(KeyboardInterrupt):
+        cascade(rugged, worst_of(parts), split, EVERYONE, batch_size=8, kept=kept)
+    found = cascade(rugged, worst_of(parts), split, EVERYONE, batch_size=8, kept=kept)
+    assert torch.equal(found, expected)
+    assert parts.asked == whole.asked, "the same batches, none twice"
+    again = cascade(rugged, worst_of(parts), split, EVERYONE, batch_size=8, kept=kept)
+    assert torch.equal(again, expected) and parts.asked == whole.asked
 
 
 def test_the_broken_are_left_alone_and_batches_refilled() -> None:
     split, standing = some_split(), EVERYONE.clone()
     standing[::5] = False
-    attack, counts = Recorded(PGD(Linf(0.02), steps=1, step_size=0.005)), []
-    still_standing(
-        rugged,
-        attack,
-        split,
-        standing,
-        restarts=RESTARTS,
-        batch_size=8,
-        on_batch=counts.append,
-    )
+    attack = Recorded(PGD(Linf(0.02), steps=1, step_size=0.005))
+    told: list[Progress] = []
+    by = cascade(rugged, worst_of(attack), split, standing, batch_size=8, on_batch=told.append)
     alive = standing
     for restart, verdict in enumerate(brute_force(attack.attack, split, seed=0)):
         parts = [index for r, index in attack.asked if r == restart]
         assert list(chain(*parts)) == split.index[alive].tolist(), "exactly those that still stand"
         assert all(len(part) == 8 for part in parts[:-1]), "all batches but the last are full"
         alive = alive & verdict
-    assert counts == [len(index) for _, index in attack.asked]
+    assert [now.attacked for now in told] == [len(index) for _, index in attack.asked]
+    assert [now.run - 1 for now in told] == [restart for restart, _ in attack.asked]
+    assert told[-1].left == 0 and told[-1].standing == int((by == STANDS).sum())
 
 
 def test_what_was_handed_in_is_not_changed_and_nobody_rises_again() -> None:
     split, attack = some_split(), Recorded(PGD(Linf(0.02)))
-    assert not still_standing(rugged, attack, split, ~EVERYONE, restarts=2).any()
+    assert (cascade(rugged, worst_of(attack), split, ~EVERYONE) == WRONG).all()
     assert not attack.asked
     standing = EVERYONE.clone()
-    assert not still_standing(rugged, attack, split, standing).all()
+    assert (cascade(rugged, worst_of(attack, 1), split, standing) == 0).any()
     assert standing.all()
 
 
@@ -115,5 +164,6 @@ def test_the_judge_decides_and_the_forward_only_searches() -> None:
         return torch.nn.functional.one_hot(split.labels, 3)
 
     attack = PGD(Linf(0.02), steps=1)
-    assert still_standing(rugged, attack, split, EVERYONE, judge=gullible).all()
-    assert not still_standing(rugged, attack, split, EVERYONE).all()
+    stages = worst_of(attack, 1)
+    assert (cascade(rugged, stages, split, EVERYONE, judge=gullible) == STANDS).all()
+    assert (cascade(rugged, stages, split, EVERYONE) == 0).any()

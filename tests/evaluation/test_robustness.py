@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hardy.attacks.active_set import STANDS, WRONG, Stage
+from hardy.attacks.autoattack import autoattack
 from hardy.attacks.pgd import PGD
 from hardy.data.splits import Split
 from hardy.draws import Draws
-from hardy.evaluation.robustness import Protocol, Verdicts, accuracies, gains, judge
+from hardy.evaluation.robustness import Ensemble, Protocol, Verdicts, accuracies, gains, judge
 from hardy.evaluation.statistics import paired, wilson
 from hardy.losses import margin
 from hardy.threat import L2, Linf
@@ -69,6 +71,37 @@ def test_the_robust_are_those_with_enough_margin(protocol: Protocol, batch_size:
     assert 0 < verdicts.robust.sum() < verdicts.clean.sum()
     assert torch.equal(verdicts.clean, margins(model, split) > 0)
     assert torch.equal(verdicts.robust, room > 0)
+
+
+@pytest.mark.parametrize("threat", [Linf(EPS), L2(0.25)], ids=repr)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_autoattack_breaks_exactly_those_within_reach(threat: Linf | L2, precision: str) -> None:
+    """In bf16 as well: what the search finds counts only where full precision agrees."""
+    model = TwoClasses()
+    split = some_split(model)
+    dual = model.w.abs().sum() if isinstance(threat, Linf) else model.w.norm()
+    room = margins(model, split) - threat.eps * dual.detach()
+    protocol = Ensemble("AutoAttack quick", autoattack(threat, 2, "quick"), precision=precision)
+    verdicts = judge(model, split, protocol)
+    assert torch.equal(verdicts.robust, room > 0)
+    assert verdicts.by is not None
+    assert torch.equal(verdicts.by == STANDS, verdicts.robust)
+    assert torch.equal(verdicts.by == WRONG, ~verdicts.clean)
+    assert set(verdicts.by.tolist()) == {STANDS, WRONG, 0}, "one step breaks a linear network"
+
+
+def test_an_ensemble_says_what_it_is() -> None:
+    protocol = Ensemble("AutoAttack", autoattack(L2(0.5), 10), seed=4, more={"runs": "all"})
+    assert protocol.setting == {
+        "attack": "AutoAttack",
+        "norm": "l2",
+        "eps": 0.5,
+        "runs": "all",
+        "seed": 4,
+        "dtype": "fp32",
+    }
+    with pytest.raises(ValueError, match="at least 1"):
+        Ensemble("nothing", (Stage("none", ()),))
 
 
 def test_judge_runs_in_eval_mode_and_leaves_the_net_as_it_was() -> None:

@@ -1,54 +1,102 @@
-"""Attack only what still stands: restarts without attacking a broken example again.
+"""Attack only what still stands: stages, targets and restarts without a broken example twice.
 
-An example is broken when it is misclassified at the last iterate of any restart (or has
-been from the start). Since its random starts belong to the example and not to its place
-in a batch, leaving out the broken ones changes nothing for the others: worst of n is exact,
-and batches are refilled with what still stands.
+A stage is a named list of runs (targets, restarts); an example is broken by the first run that
+finds an adversarial example of it. Since its random numbers belong to the example and not to
+its place in a batch, leaving out the broken ones changes nothing for the others: worst of n is
+exact, and every run's batches are refilled with what still stands.
+
+    >>> stages = [Stage("PGD-10", (PGD(Linf(8 / 255)),) * 3)]      # worst of three restarts
+    >>> robust = cascade(model, stages, split, right) == STANDS
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from hardy.attacks.pgd import Attack
+from hardy.attacks.search import Attack
 from hardy.data.loader import batches
 from hardy.data.splits import Split
 from hardy.modes import Forward
 
+STANDS, WRONG = -1, -2
 
-def still_standing(
+
+@dataclass(frozen=True)
+class Stage:
+    """Attacks by one name, run one after the other."""
+
+    name: str
+    runs: tuple[Attack, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a cascade is: run `run` of `runs` of a stage, `attacked` examples since the last
+    word, `left` to attack at most, and how many of all the examples stand."""
+
+    stage: str
+    run: int
+    runs: int
+    attacked: int
+    left: int
+    standing: int
+
+
+class Kept(Protocol):
+    """Where a cascade keeps how far it is, so that a stop loses one batch at most."""
+
+    def load(self) -> dict[str, Tensor] | None: ...
+
+    def save(self, state: dict[str, Tensor]) -> None: ...
+
+
+def cascade(
     forward: Forward,
-    attack: Attack,
+    stages: Sequence[Stage],
     split: Split,
     standing: Tensor,
     *,
-    restarts: int = 1,
     seed: int = 0,
     batch_size: int = 256,
     judge: Forward | None = None,
-    on_batch: Callable[[int], None] = lambda _: None,
+    on_batch: Callable[[Progress], None] = lambda _: None,
+    kept: Kept | None = None,
 ) -> Tensor:
-    """Which of the examples that stand withstand every restart of an attack, bool (N,).
+    """What broke each example, int64 (N,): the number of the stage, STANDS for those that
+    withstood all, WRONG where `standing` (bool, (N,)) was False from the start.
 
-    forward: what the attack differentiates; judge: what decides whether an example is
-    broken (None: the same; give the full-precision forward where the search runs in half
-    precision). standing: bool (N,), False where an example is misclassified already.
-    on_batch: called with the number of examples just attacked.
+    forward: what the attacks differentiate; judge: what decides whether an example is broken
+    (None: the same; give the full-precision forward where the search runs in half precision).
+    kept: goes on where an earlier call with the same arguments was stopped, to the same bits.
     """
-    judge = forward if judge is None else judge
-    standing = standing.clone()
-    for restart in range(restarts):
-        rows = standing.nonzero()[:, 0]
-        done = 0
-        for batch in batches(split.take(rows), batch_size, seed=seed):
-            x_adv = attack(forward, batch.x, batch.y, replace(batch.draws, restart=restart))
-            with torch.no_grad():
-                withstood = judge(x_adv).argmax(1) == batch.y
-            standing[rows[done : done + len(batch.y)]] = withstood
-            done += len(batch.y)
-            on_batch(len(batch.y))
-    return standing
+    by = torch.where(standing, STANDS, WRONG)
+    runs = [(n, i, run) for n, stage in enumerate(stages) for i, run in enumerate(stage.runs)]
+    first, rows, done = 0, by[:0], 0
+    if kept is not None and (state := kept.load()) is not None:
+        by, rows = (state[name].to(by.device) for name in ("by", "rows"))
+        first, done = state["at"].tolist()
+    for number, (n, i, attack) in enumerate(runs):
+        if number < first:
+            continue
+        if number > first or not done:
+            rows, done = (by == STANDS).nonzero()[:, 0], 0
+        for batch in batches(split.take(rows[done:]), batch_size, seed=seed):
+            # Other runs draw other numbers, whatever stage they belong to.
+            draws = replace(batch.draws, restart=number)
+            found = attack.search(forward, batch.x, batch.y, draws, judge)
+            here = rows[done : done + len(batch)]
+            by[here] = torch.where(found.broken, n, by[here])
+            done += len(batch)
+            if kept is not None:
+                at = torch.tensor([number, done])
+                kept.save({"by": by, "rows": rows, "at": at})
+            standing_now = int((by == STANDS).sum())
+            left = len(rows) - done + (len(runs) - number - 1) * standing_now
+            stage = stages[n]
+            on_batch(Progress(stage.name, i + 1, len(stage.runs), len(batch), left, standing_now))
+    return by

@@ -20,15 +20,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hardy.attacks.search import Found
 from hardy.draws import Draws
-from hardy.losses import cross_entropy
+from hardy.losses import cross_entropy, margin
 from hardy.modes import Forward
 from hardy.threat import Threat
 from hardy.units import as_fraction
 
 Objective = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
-Attack = Callable[[Forward, Tensor, Tensor, Draws], Tensor]
 
 
 def beside(x: Tensor, draws: Draws, deviation: float) -> Tensor:
@@ -66,6 +66,25 @@ class PGD:
         """The step size in pixels."""
         return 2.5 * self.threat.eps / self.steps if self.step_size is None else self.step_size
 
+    @property
+    def name(self) -> str:
+        """What the field calls it: FGSM is a step without a random start, CW-PGD ascends the
+        margin of Carlini and Wagner."""
+        if self.steps == 1 and not self.random_start:
+            return "FGSM"
+        return "CW-PGD" if self.loss is margin else "PGD"
+
+    @property
+    def setting(self) -> dict[str, str | float | int]:
+        """What a measurement must say of it."""
+        return {
+            "attack": self.name,
+            "norm": type(self.threat).__name__.lower(),
+            "eps": self.threat.eps,
+            "steps": self.steps,
+            "step_size": self.step,
+        }
+
     def __repr__(self) -> str:
         start = "random start" if self.random_start else "no random start"
         return (
@@ -77,6 +96,16 @@ class PGD:
         """Adversarial examples of x, (B, C, H, W): the last iterate, detached."""
         start = self.threat.random_start(x, draws) if self.random_start else x
         return self.ascend(lambda x_adv: self.loss(forward(x_adv), y), x, start)
+
+    def search(
+        self, forward: Forward, x: Tensor, y: Tensor, draws: Draws, judge: Forward | None = None
+    ) -> Found:
+        """Attack a batch once; see `search.Attack`. An example is broken where the last iterate
+        is misclassified."""
+        x_adv = self(forward, x, y, draws)
+        with torch.no_grad():
+            broken = (judge or forward)(x_adv).argmax(1) != y
+        return Found(torch.where(broken.view(-1, *[1] * (x.ndim - 1)), x_adv, x), broken)
 
     def ascend(self, objective: Objective, x: Tensor, start: Tensor) -> Tensor:
         """The last iterate of projected ascent on `objective` (x_adv -> (B,)) from `start`."""

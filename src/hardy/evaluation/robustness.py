@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from hardy.attacks.active_set import still_standing
+from hardy.attacks.active_set import STANDS, Kept, Progress, Stage, cascade
 from hardy.attacks.pgd import PGD
 from hardy.console import progress
 from hardy.data.loader import batches
 from hardy.data.splits import Split
 from hardy.evaluation.results import Measurement, Scalar
-from hardy.evaluation.statistics import paired, wilson
+from hardy.evaluation.statistics import mcnemar, paired, wilson
+from hardy.models.folded import folded
 from hardy.modes import Forward, evaluating, forward_in, frozen
+from hardy.threat import Threat
 
 
 @dataclass(frozen=True)
@@ -30,19 +32,18 @@ class Protocol:
     batch_size: int = 256
 
     def __post_init__(self) -> None:
-        if self.restarts < 1:
-            raise ValueError(f"restarts must be at least 1, not {self.restarts}")
+        _at_least_once(self.restarts)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The restarts."""
+        return (Stage(self.attack.name, (self.attack,) * self.restarts),)
 
     @property
     def setting(self) -> dict[str, Scalar]:
         """What a measurement must say of it."""
-        attack = self.attack
         return {
-            "attack": "PGD",
-            "norm": type(attack.threat).__name__.lower(),
-            "eps": attack.threat.eps,
-            "steps": attack.steps,
-            "step_size": attack.step,
+            **self.attack.setting,
             "restarts": self.restarts,
             "seed": self.seed,
             "dtype": self.precision,
@@ -50,34 +51,96 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class Ensemble:
+    """How robust accuracy is measured by attacks that stop at the first success: `stages` one
+    after the other, each on what those before it left. name: of the whole, such as
+    'AutoAttack'. `more`: what a measurement must say beside the norm, radius, seed and
+    precision, which are as in `Protocol`."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    seed: int = 0
+    precision: str = "fp32"
+    batch_size: int = 256
+    more: dict[str, Scalar] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _at_least_once(sum(len(stage.runs) for stage in self.stages))
+
+    @property
+    def threat(self) -> Threat:
+        """What the attacker may do, the same in all stages."""
+        return self.stages[0].runs[0].threat
+
+    @property
+    def setting(self) -> dict[str, Scalar]:
+        """What a measurement must say of it."""
+        return {
+            "attack": self.name,
+            "norm": type(self.threat).__name__.lower(),
+            "eps": self.threat.eps,
+            **self.more,
+            "seed": self.seed,
+            "dtype": self.precision,
+        }
+
+
+def _at_least_once(runs: int) -> None:
+    if runs < 1:
+        raise ValueError(f"restarts must be at least 1, not {runs}")
+
+
+@dataclass(frozen=True)
 class Verdicts:
-    """Of each example of a split: right on the picture, and under the attack; bool (N,)."""
+    """Of each example of a split: right on the picture, and under the attack, bool (N,); and
+    the number of the stage that broke it, int64 (N,), STANDS or WRONG for the others."""
 
     clean: Tensor
     robust: Tensor
+    by: Tensor | None = None
 
 
-def judge(model: nn.Module, split: Split, protocol: Protocol, label: str = "") -> Verdicts:
-    """Clean and robust verdicts of a network, run in eval mode and left as it was."""
-    search = forward_in(model, split.images.device, protocol.precision)
+def judge(
+    model: nn.Module,
+    split: Split,
+    protocol: Protocol | Ensemble,
+    label: str = "",
+    kept: Kept | None = None,
+) -> Verdicts:
+    """Clean and robust verdicts of a network, run in eval mode and left as it was.
+
+    kept: goes on where an earlier call with the same arguments was stopped.
+    """
+    runs = sum(len(stage.runs) for stage in protocol.stages)
+    device = split.images.device
     with (
         evaluating(model),
         frozen(model),
-        progress(label or "attacking", len(split) * protocol.restarts) as advance,
+        progress(label or "attacking", len(split) * runs) as advance,
     ):
         clean = rightly(model, split, protocol.batch_size)
-        robust = still_standing(
-            search,
-            protocol.attack,
+        search = model
+        if isinstance(protocol, Ensemble) and len(split):
+            search = folded(model, split.pixels(slice(0, protocol.batch_size)))
+        exact = search is model and protocol.precision != "bf16"
+
+        def told(now: Progress) -> None:
+            stage = f"{now.stage} {now.run}/{now.runs}" if now.runs > 1 else now.stage
+            share = 100 * now.standing / len(split)
+            advance(now.attacked, now.left, f"{label} {stage}, {share:.1f} % stand")
+
+        by = cascade(
+            forward_in(search, device, protocol.precision),
+            protocol.stages,
             split,
             clean,
-            restarts=protocol.restarts,
             seed=protocol.seed,
             batch_size=protocol.batch_size,
-            judge=model,
-            on_batch=advance,
+            judge=None if exact else model,
+            on_batch=told,
+            kept=kept,
         )
-    return Verdicts(clean.cpu(), robust.cpu())
+    return Verdicts(clean.cpu(), (by == STANDS).cpu(), by.cpu())
 
 
 def adversarial(model: nn.Module, split: Split, protocol: Protocol) -> Tensor:
@@ -100,18 +163,18 @@ def rightly(forward: Forward, split: Split, batch_size: int = 256) -> Tensor:
 
 
 def accuracies(
-    verdicts: Verdicts, protocol: Protocol, split: str, subject: str, **more: Scalar
+    verdicts: Verdicts, protocol: Protocol | Ensemble, split: str, subject: str, **more: Scalar
 ) -> list[Measurement]:
     """Clean and robust accuracy as measurements, with Wilson intervals."""
-    clean = _accuracy("clean accuracy", verdicts.clean, split, subject, {"dtype": "fp32", **more})
+    clean = accuracy("clean accuracy", verdicts.clean, split, subject, {"dtype": "fp32", **more})
     setting = {**protocol.setting, **more}
-    return [clean, _accuracy("robust accuracy", verdicts.robust, split, subject, setting)]
+    return [clean, accuracy("robust accuracy", verdicts.robust, split, subject, setting)]
 
 
 def gains(
-    before: Verdicts, after: Verdicts, protocol: Protocol, split: str, subject: str
+    before: Verdicts, after: Verdicts, protocol: Protocol | Ensemble, split: str, subject: str
 ) -> list[Measurement]:
-    """The paired differences after − before, with intervals."""
+    """The paired differences after − before, with intervals and McNemar's exact p."""
     return [
         _gain("clean accuracy gain", before.clean, after.clean, split, subject, {"dtype": "fp32"}),
         _gain(
@@ -120,9 +183,10 @@ def gains(
     ]
 
 
-def _accuracy(
+def accuracy(
     quantity: str, right: Tensor, split: str, subject: str, setting: dict[str, Scalar]
 ) -> Measurement:
+    """The share of a split that is right, with a Wilson interval; right: bool (N,)."""
     hits, n = int(right.sum()), len(right)
     return Measurement(
         quantity, hits / n, split, n, subject, interval=wilson(hits, n), setting=setting
@@ -139,7 +203,7 @@ def _gain(
 ) -> Measurement:
     gained, lost, n = int((after & ~before).sum()), int((before & ~after).sum()), len(before)
     interval = paired(gained, lost, n)
-    more = {"gained": gained, "lost": lost}
+    more = {"gained": gained, "lost": lost, "p": mcnemar(gained, lost)}
     value = (gained - lost) / n
     return Measurement(
         quantity, value, split, n, subject, interval=interval, setting={**setting, **more}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hardy import config
-from hardy.attacks.active_set import still_standing
+from hardy.attacks.active_set import Stage, cascade
 from hardy.console import say
 from hardy.data.augment import augment_of
 from hardy.data.loader import batch_count
@@ -98,9 +98,9 @@ def _judging(
     standing = torch.ones(len(part), dtype=torch.bool, device=device)
 
     def attack() -> None:
-        still_standing(
+        cascade(
             search,
-            protocol.attack,
+            [Stage("a restart", (protocol.attack,))],
             part,
             standing,
             seed=protocol.seed,
