@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from hardy.evaluation.statistics import Z, mean_interval, paired, wilson
+from hardy.evaluation.statistics import (
+    Z,
+    above,
+    mcnemar,
+    mean_interval,
+    over_seeds,
+    paired,
+    paired_means,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -78,3 +88,90 @@ def test_no_proportion(hits: int, n: int) -> None:
 def test_no_paired_difference(counts: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="no paired difference"):
         paired(*counts)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "p"),
+    [
+        (0, 0, 1.0),
+        (5, 0, 2 / 2**5),
+        (0, 5, 2 / 2**5),
+        (1, 3, 2 * (1 + 4) / 2**4),
+        (3, 3, 1.0),
+        (8, 2, 2 * (1 + 10 + 45) / 2**10),
+    ],
+)
+def test_mcnemar_by_hand(gained: int, lost: int, p: float) -> None:
+    """Twice the smaller tail of a fair coin, at most 1."""
+    assert mcnemar(gained, lost) == pytest.approx(p, rel=1e-12)
+
+
+@given(st.integers(0, 3000), st.integers(0, 3000))
+def test_mcnemar_is_that_of_scipy(gained: int, lost: int) -> None:
+    expected = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    assert mcnemar(gained, lost) == pytest.approx(expected, rel=1e-6)
+
+
+def test_no_comparison() -> None:
+    with pytest.raises(ValueError, match="-1 gained and 3 lost"):
+        mcnemar(-1, 3)
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "share", "is_above"),
+    [
+        (6, 6, 0.5, False),  # 1/64
+        (7, 7, 0.5, True),  # 1/128
+        (3, 3, 0.2, True),  # 1/125
+        (2, 3, 0.2, False),  # 13/125
+        (0, 5, 0.0, False),
+        (0, 0, 0.5, False),
+    ],
+)
+def test_above_by_hand(hits: int, n: int, share: float, is_above: bool) -> None:
+    assert above(hits, n, share) is is_above
+
+
+def test_over_seeds_by_hand() -> None:
+    """Mean .52, deviations -.02, 0, .02: variance .0004; the 97.5 % point of t with two degrees
+    of freedom is 4.30265."""
+    mean, std, (low, high) = over_seeds([0.50, 0.52, 0.54])
+    half = 4.302652729696142 * 0.02 / 3**0.5
+    assert (mean, std) == pytest.approx((0.52, 0.02), rel=1e-12)
+    assert (low, high) == pytest.approx((0.52 - half, 0.52 + half), rel=1e-9)
+
+
+def test_over_seeds_is_that_of_scipy() -> None:
+    values = np.random.default_rng(1).random(5)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert over_seeds(values.tolist())[2] == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize("values", [[], [0.5]])
+def test_one_network_has_no_spread(values: list[float]) -> None:
+    with pytest.raises(ValueError, match=f"at least 2 networks, not {len(values)}"):
+        over_seeds(values)
+
+
+def test_paired_means_by_hand() -> None:
+    """Differences .5, 0, -.25, .25: mean .125, squared deviations .140625 + .015625 +
+    .140625 + .015625 = .3125."""
+    before = torch.tensor([0.25, 0.5, 0.75, 0.0])
+    after = torch.tensor([0.75, 0.5, 0.5, 0.25])
+    half = Z * (0.3125 / 3) ** 0.5 / 2
+    mean, interval = paired_means(before, after)
+    assert mean == pytest.approx(0.125, abs=1e-12)
+    assert interval == pytest.approx((0.125 - half, 0.125 + half), abs=1e-12)
+
+
+def test_paired_means_stay_fractions() -> None:
+    assert paired_means(torch.zeros(1), torch.ones(1)) == (1.0, (-1.0, 1.0))
+    after = torch.tensor([1.0] * 9 + [0.0])
+    mean, (low, high) = paired_means(torch.zeros(10), after)
+    assert mean == pytest.approx(0.9) and 0 < low < mean and high == 1.0
+
+
+def test_what_is_not_paired() -> None:
+    for shapes in [(2, 3), (0, 0)]:
+        with pytest.raises(ValueError, match="no paired scores"):
+            paired_means(*(torch.zeros(n) for n in shapes))

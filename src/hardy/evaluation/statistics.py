@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+
+from scipy import special
+from torch import Tensor
 
 Z = 1.959963984540054  # 95 %, two-sided
 
@@ -39,3 +43,54 @@ def mean_interval(mean: float, std: float, n: int) -> tuple[float, float]:
     normal limit; for the hundreds of pictures of a measurement, not for a few seeds."""
     half = Z * std / math.sqrt(n)
     return mean - half, mean + half
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """McNemar's exact two-sided p of the counts of a paired comparison: of the examples that
+    changed, as many are right only after as only before (McNemar 1947, by the binomial).
+
+    1.0 where none changed. Raises ValueError where a count is negative.
+    """
+    if min(gained, lost) < 0:
+        raise ValueError(f"no counts of a comparison: {gained} gained and {lost} lost")
+    if gained == lost:
+        return 1.0  # twice the tail would count the middle twice
+    return min(1.0, 2 * float(special.bdtr(min(gained, lost), gained + lost, 0.5)))
+
+
+def above(hits: int, n: int, share: float, level: float = 0.01) -> bool:
+    """Whether hits of n lie above a share by more than chance: one-sided exact binomial test
+    at that level. False where n is 0."""
+    return hits > 0 and float(special.bdtrc(hits - 1, n, share)) < level
+
+
+def over_seeds(values: Sequence[float]) -> tuple[float, float, tuple[float, float]]:
+    """Mean, sample standard deviation and the mean's 95 % t interval, of one quantity of
+    networks that differ in their seed.
+
+    Raises ValueError for fewer than 2 values.
+    """
+    k = len(values)
+    if k < 2:
+        raise ValueError(f"a spread over seeds needs at least 2 networks, not {k}")
+    mean = math.fsum(values) / k
+    std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (k - 1))
+    half = float(special.stdtrit(k - 1, 0.975)) * std / math.sqrt(k)
+    return mean, std, (mean - half, mean + half)
+
+
+def paired_means(before: Tensor, after: Tensor) -> tuple[float, tuple[float, float]]:
+    """The mean difference after - before of scores of the same pictures, fractions (N,), and
+    its 95 % interval over the pictures; that of a single picture is [-1, 1].
+
+    Raises ValueError where the scores are not those of as many pictures, or of none.
+    """
+    if before.shape != after.shape or before.ndim != 1 or not len(before):
+        shapes = f"{tuple(before.shape)} and {tuple(after.shape)}"
+        raise ValueError(f"no paired scores: shapes {shapes}, not (N,) twice")
+    difference = after.double() - before.double()
+    mean, n = float(difference.mean()), len(difference)
+    if n == 1:
+        return mean, (-1.0, 1.0)
+    low, high = mean_interval(mean, float(difference.std()), n)
+    return mean, (max(-1.0, low), min(1.0, high))
