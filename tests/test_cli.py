@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -38,11 +38,14 @@ def flags(text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("words", [("--help",), ("rift", "--help")])
 def test_help_is_instant(words: tuple[str, ...]) -> None:
+    """In time of the processor: a busy machine must not fail it."""
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = os.times()
         done = subprocess.run([sys.executable, "-m", "hardy", *words], capture_output=True)
-        seconds.append(time.perf_counter() - began)
+        ended = os.times()
+        both = ("children_user", "children_system")
+        seconds.append(sum(getattr(ended, kind) - getattr(began, kind) for kind in both))
         assert done.returncode == 0 and b"usage: hardy" in done.stdout
     assert min(seconds) < 0.5
 

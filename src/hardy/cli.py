@@ -71,6 +71,7 @@ def _show(results: Any) -> None:
 
     from hardy.console import say, stdout
     from hardy.reporting.estimate import estimate_table
+    from hardy.reporting.findings import finding_lines
     from hardy.reporting.headline import headline
     from hardy.reporting.tables import module_table, table
 
@@ -83,6 +84,8 @@ def _show(results: Any) -> None:
     stdout.print(shown)
     if not dry:
         stdout.print(headline(results), markup=False)
+    for line in finding_lines(results):
+        say(line)
     for sentence in results.notes:
         say(f"note: {sentence}")
     if not dry:

@@ -73,6 +73,19 @@ MaybeModel = Annotated[Model | None, _read_by(str, "NAME")]
 Norm = Literal["linf", "l2"]
 Precision = Literal["fp32", "bf16"]
 Border = Literal["zero", "reflect", "none"]
+AttackName = Literal[
+    "pgd",
+    "fgsm",
+    "cw",
+    "apgd-ce",
+    "apgd-dlr",
+    "apgd-t",
+    "fab-t",
+    "square",
+    "autoattack",
+    "autoattack-quick",
+    "autoattack-rand",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,6 +293,33 @@ class Evaluate(Run, Attacked, OnData, FromCheckpoint):
 
     checkpoints: Positional[tuple[File, ...]] = ()
     """Run folders or checkpoints of hardy, compared on the same pictures."""
+    attack: tuple[AttackName, ...] = ("pgd",)
+    """Attacks, each measured on its own; classes and pictures are shown under the last one.
+    apgd-t, fab-t and square are AutoAttack's; autoattack takes hours where pgd takes minutes."""
+    reference: bool = False
+    """Also run autoattack or autoattack-quick through the package pyautoattack, side by side
+    (the extra hardy[reference])."""
+    corruptions: tuple[str, ...] = ()
+    """Common corruptions to measure accuracy under: names, or standard (15), extra (4), all."""
+    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
+    """How severe they are, from 1 to 5."""
+    corruption_files: MaybeFile = None
+    """Published corrupted pictures (CIFAR-10-C, CIFAR-100-C, Tiny-ImageNet-C), a folder or tar;
+    unset: made on the fly."""
+    corruption_pictures: MaybeCount = None
+    """At most this many test pictures under corruptions; unset: all."""
+    curve_pictures: int = 500
+    """At most this many test pictures for the curve of robust accuracy (PGD, one start) over
+    radii up to 2 eps; 0: no curve."""
+    curve_points: int = 9
+    """Radii of that curve, 0 among them."""
+    preflight_pictures: int = 256
+    """Test pictures on which a network is checked for what makes robustness look higher than it
+    is, before it is attacked; 0: no checks."""
+    over_seeds: bool = False
+    """The networks are one setting trained with several seeds: also their mean and spread."""
+    devices: int = 1
+    """Processes of this machine, a device each; each takes its share of the pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hardy.attacks.pgd import PGD
 from hardy.data.splits import Split
 from hardy.evaluation.robustness import Protocol, Verdicts
+from hardy.evaluation.steps import Steps
 from hardy.finetuning import rift
 from hardy.finetuning.interpolate import Point
 from hardy.finetuning.mrc import Ascent, Criticality, candidates
@@ -25,7 +26,6 @@ from hardy.finetuning.rift import (
     ranked,
     start_point,
 )
-from hardy.finetuning.steps import Steps
 from hardy.finetuning.tune import Candidate
 from hardy.models.small import small_resnet
 from hardy.threat import Linf

@@ -12,6 +12,7 @@ from hardy.evaluation.results import Measurement, Results, Scalar
 EVIL = "<script>alert(1)</script>"
 NO_INTERVAL = "one attack run of one sample"
 ATTACK: dict[str, Scalar] = {
+    "attack": "PGD",
     "norm": "linf",
     "eps": 8 / 255,
     "steps": 10,
@@ -89,10 +90,9 @@ def of_training(runs: list[str], epochs: int = 20) -> list[Measurement]:
                 ("clean accuracy", 0.1 + (0.85 - 0.1 * index) * share, "val"),
                 ("robust accuracy", 0.05 + (0.1 + 0.4 * index) * share, "val"),
             ):
+                full = {**(ATTACK if "robust" in quantity else {}), **setting}
                 found.append(
-                    Measurement(
-                        quantity, float(value), split, 1000, run, None, NO_INTERVAL, setting
-                    )
+                    Measurement(quantity, float(value), split, 1000, run, None, NO_INTERVAL, full)
                 )
     return found
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluated_runs import write_evaluation
 from PIL import Image
 
 from hardy.evaluation.results import read
 from hardy.reporting.headline import headline
+from hardy.reporting.page import write_report
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -58,3 +60,15 @@ def test_the_page_is_drawn(browser: str, page: Path, tmp_path: Path) -> None:
     dom = opened(browser, page, tmp_path / "b", "--dump-dom")
     assert headline(read(page.parent)) in dom
     assert "<script" not in dom
+
+
+def test_a_fatal_finding_is_seen_first(browser: str, tmp_path: Path) -> None:
+    page = write_report(write_evaluation(tmp_path, networks=("mine",), found=True).folder or Path())
+    shot = tmp_path / "page.png"
+    opened(browser, page, tmp_path / "a", f"--screenshot={shot}", "--window-size=1200,900")
+    with Image.open(shot) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    red = np.abs(pixels - (0xB3, 0x15, 0x1B)).sum(-1) < 12
+    orange = np.abs(pixels - (0xA9, 0x47, 0x00)).sum(-1) < 12
+    assert red.sum() > 200
+    assert red.any(1).argmax() < orange.any(1).argmax() < 600, "the worst is on top"

@@ -54,7 +54,7 @@ def test_the_numbers_of_the_run_stand_on_the_page(page: Path) -> None:
         "81.46 [80.4, 82.5]",
         "82.70 [81.7, 83.7]",
         "+1.24 [0.4, 2.1]",
-        "Linf 8/255, 10 steps, worst of 3",
+        "PGD-10, Linf 8/255, worst of 3",
         "Read this before you believe the numbers",
         "The checkpoint comes from elsewhere",
         "hardy rift --model resnet18 --data cifar10 --eps 8/255 --out runs/rift",
@@ -150,7 +150,7 @@ def test_results_of_another_schema_are_refused(rift: Results) -> None:
     assert rift.folder is not None
     path = rift.folder / FILE_NAME
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 99}))
-    with pytest.raises(ValueError, match="schema 99, this hardy reads 1"):
+    with pytest.raises(ValueError, match="schema 99, this hardy reads 2"):
         write_report(rift.folder)
     assert not (rift.folder / "report.html").exists()
 

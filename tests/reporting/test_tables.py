@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from reported_runs import EVIL, accuracy, gain, of_candidates, of_modules, of_training
+from reported_runs import ATTACK, EVIL, accuracy, gain, of_candidates, of_modules, of_training
 
 from hardy.evaluation.results import Measurement, Results
 from hardy.reporting.candidates import best, candidates, start_of, tolerance
@@ -60,7 +60,7 @@ def test_an_attack_is_worded_from_what_is_known() -> None:
 
 
 def test_before_and_after(rift: Results) -> None:
-    against = "robust accuracy (Linf 8/255, 10 steps, worst of 3), %"
+    against = "robust accuracy (PGD-10, Linf 8/255, worst of 3), %"
     rows = table(rift)
     assert rows[0] == ["subject", "split", "n", "clean accuracy, %", against]
     assert rows[1] == ["start", HALF, "5,000", "81.46 [80.4, 82.5]", "53.63 [52.2, 55.0]"]
@@ -102,7 +102,7 @@ def test_the_rule_picks_the_most_clean_accuracy_above_the_floor(rift: Results) -
 
 def test_one_picture_is_the_least_that_can_be_told_apart(run: Callable[..., Results]) -> None:
     few = [
-        Measurement(q, 0.5, "val", 50, "a", None, "few", {"alpha": 0.0})
+        Measurement(q, 0.5, "val", 50, "a", None, "few", {**ATTACK, "alpha": 0.0})
         for q in ("clean accuracy", "robust accuracy")
     ]
     results = run("rift", few)
@@ -172,7 +172,7 @@ def test_the_headline_fits_the_verb(run: Callable[..., Results]) -> None:
     )
     assert one == (
         "mine has 80.00 % [78.9, 81.1] clean and 50.00 % [48.6, 51.4] robust accuracy "
-        f"(Linf 8/255, 10 steps, worst of 3), on 5,000 pictures of {HALF}."
+        f"(PGD-10, Linf 8/255, worst of 3), on 5,000 pictures of {HALF}."
     )
     pair = [accuracy("robust", 0.50, "a"), accuracy("robust", 0.51, "b")]
     two = headline(run("evaluate", pair))

@@ -64,7 +64,7 @@ def read_raw(spec: str, root: Path | str | None, image_size: int | None) -> tupl
     path = Path(root or ".").expanduser() / Path(given).expanduser()
     if kind == "folder" and given:
         return folder.name_of(path), folder.load(path, image_size)
-    home = Path(root or os.environ.get("HARDY_DATA") or "data").expanduser()
+    home = home_of(root)
     if spec == "tiny-imagenet":
         return spec, tiny_imagenet.load(home, image_size)
     arrays = kind == "npz" and given != ""
@@ -75,6 +75,11 @@ def read_raw(spec: str, root: Path | str | None, image_size: int | None) -> tupl
             f"--image-size does not apply to {spec}, whose pictures have one size: leave it out"
         )
     return (path.stem, npz.load(path)) if arrays else (spec, _FIXED_SIZE[spec](home))
+
+
+def home_of(root: Path | str | None) -> Path:
+    """Where the published files lie: root, else $HARDY_DATA, else ./data."""
+    return Path(root or os.environ.get("HARDY_DATA") or "data").expanduser()
 
 
 def _unknown(spec: str) -> str:

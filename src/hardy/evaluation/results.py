@@ -1,24 +1,28 @@
 """The one schema of what a verb measured; every page and table is drawn from it alone.
 
 `results.json` in a run folder holds a `Results`: measurements, each with its full setting,
-and artifacts, files beside it with their hashes.
+artifacts, files beside it with their hashes, and what checks found before an attack. It is
+valid whenever it is written or read (`evaluation.validation`).
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from hardy.evaluation.validation import GRADES, check, check_number
+from hardy.evaluation.validation import is_accuracy as is_accuracy
+from hardy.evaluation.validation import is_difference as is_difference
 from hardy.files import sha256, write_json
 
-SCHEMA = 1
+SCHEMA = 2
 FILE_NAME = "results.json"
 
 Scalar = str | float | int | bool | None
+Grade = Literal["mild", "serious", "fatal"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class Measurement:
     interval: the 95 % interval, or None, and then `no_interval` says why.
     setting: norm, eps, steps, restarts, seed, dtype … as far as they apply.
 
-    Raises ValueError where the value or interval is not finite, or the reason is missing.
+    Raises ValueError where the value or interval is not finite, or the reason is missing. The
+    rest is checked when it is written: a robust accuracy must say attack, norm, eps, seed, dtype.
     """
 
     quantity: str
@@ -46,12 +51,7 @@ class Measurement:
 
     def __post_init__(self) -> None:
         where = f"{self.quantity} of {self.subject or 'the run'}"
-        if not math.isfinite(self.value):
-            raise ValueError(f"{where} is {self.value}: not a result")
-        if self.interval is None and not self.no_interval:
-            raise ValueError(f"{where} has neither an interval nor the reason why there is none")
-        if self.interval is not None and not all(map(math.isfinite, self.interval)):
-            raise ValueError(f"{where} has the interval {self.interval}: not a result")
+        check_number(where, self.value, self.interval, self.no_interval)
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,34 @@ class Artifact:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Finding:
+    """What a check before the attack found that a reader must know before a robust accuracy
+    is believed.
+
+    check: its name ('zero gradients'). grade: 'mild' (read with care), 'serious' (the figure
+    is in doubt) or 'fatal' (the figure means nothing). sentence: what was seen and
+    what to do, for the reader. subject: which net. evidence: the numbers it rests on.
+    """
+
+    check: str
+    grade: Grade
+    sentence: str
+    subject: str = ""
+    evidence: dict[str, Scalar] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.grade not in GRADES:
+            raise ValueError(f"a finding is {' or '.join(GRADES)}, not {self.grade!r}")
+
+
 @dataclass
 class Results:
     """What one verb measured and wrote.
 
     facts: short statements about the run for the page (data, model, module chosen, …).
     notes: whole sentences that a reader must know before believing the numbers.
+    findings: what the checks before an attack found, graded.
     """
 
     verb: str
@@ -76,6 +98,7 @@ class Results:
     notes: list[str] = field(default_factory=list)
     measurements: list[Measurement] = field(default_factory=list)
     artifacts: list[Artifact] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     schema: int = SCHEMA
     folder: Path | None = None
 
@@ -102,10 +125,17 @@ class Results:
         self.artifacts.append(Artifact(relative, kind, sha256(path)))
 
     def write(self) -> Path:
-        """Write results.json into the run folder, whole or not at all."""
+        """Write results.json into the run folder, whole or not at all.
+
+        Raises ValueError, naming the entry, where something is no result.
+        """
         assert self.folder is not None, "results need a run folder"
         content = {name: value for name, value in asdict(self).items() if name != "folder"}
         path = self.folder / FILE_NAME
+        try:
+            check(content)
+        except ValueError as error:
+            raise ValueError(f"{path} is not written: {error}") from None
         write_json(path, content)
         return path
 
@@ -114,23 +144,37 @@ def read(folder: Path) -> Results:
     """The results of a run folder.
 
     Raises ValueError, in one line, where there are none, where they are damaged, or where
-    another version of hardy wrote them.
+    another version of hardy wrote them. Those of schema 1 are read as well.
     """
     path = folder / FILE_NAME
     if not path.is_file():
         raise ValueError(f"no {FILE_NAME} in {folder}: give the folder of a finished run")
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if content["schema"] != SCHEMA:
-            raise ValueError(
-                f"{path} has schema {content['schema']}, this hardy reads {SCHEMA}: "
-                "run the verb again, or use the hardy that wrote it"
-            )
-        measurements = [
-            Measurement(**{**m, "interval": tuple(m["interval"]) if m["interval"] else None})
-            for m in content.pop("measurements")
-        ]
-        artifacts = [Artifact(**a) for a in content.pop("artifacts")]
-        return Results(**content, measurements=measurements, artifacts=artifacts, folder=folder)
-    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = _upgraded(json.loads(path.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not a results file of hardy ({error!r})") from None
+    if isinstance(content, dict) and content.get("schema", SCHEMA) != SCHEMA:
+        raise ValueError(
+            f"{path} has schema {content['schema']}, this hardy reads {SCHEMA}: "
+            "run the verb again, or use the hardy that wrote it"
+        )
+    try:
+        check(content)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a results file of hardy: {error}") from None
+    parts = {
+        "measurements": [
+            Measurement(**{**m, "interval": tuple(m["interval"]) if m["interval"] else None})
+            for m in content["measurements"]
+        ],
+        "artifacts": [Artifact(**a) for a in content["artifacts"]],
+        "findings": [Finding(**f) for f in content["findings"]],
+    }
+    return Results(**{**content, **parts}, folder=folder)
+
+
+def _upgraded(content: Any) -> Any:
+    """Schema 1 is schema 2 but for what checks before an attack found."""
+    if isinstance(content, dict) and content.get("schema") == 1:
+        return {**content, "schema": SCHEMA, "findings": []}
+    return content

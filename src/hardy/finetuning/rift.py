@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from hardy.data.augment import Augment
 from hardy.data.splits import Split
 from hardy.evaluation.robustness import Protocol, Verdicts, adversarial, judge
+from hardy.evaluation.steps import Steps
 from hardy.finetuning.interpolate import Point, choose, path
 from hardy.finetuning.mrc import Ascent, Criticality, OfficialAscent, candidates, mrc
-from hardy.finetuning.steps import Steps
 from hardy.finetuning.tune import Candidate, tune
 from hardy.training.engine import Engine
 from hardy.training.loop import Settings

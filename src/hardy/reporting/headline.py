@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hardy.evaluation.results import Measurement, Results
-from hardy.reporting.wording import attack, count, interval_of, number, plain
+from hardy.reporting.ranking import bounds, of_nets, percent
+from hardy.reporting.wording import count, interval_of, number, plain
 
 
 def headline(results: Results) -> str:
@@ -21,7 +22,7 @@ def headline(results: Results) -> str:
     if critical and (results.verb == "mrc" or not clean + robust):
         return _of_modules(results, critical)
     if clean or robust:
-        return _of_nets(clean, robust)
+        return of_nets(results, clean, robust)
     chosen = [m for m in results.measurements if m.setting.get("chosen")]
     if chosen:
         return _of_epochs(chosen)
@@ -32,10 +33,10 @@ def _of_gain(results: Results, clean: Measurement, robust: Measurement | None) -
     chosen = [m.setting.get("alpha") for m in results.measurements if m.setting.get("chosen")]
     if results.facts.get("alpha") == 0 or 0 in chosen:
         return "No change met the rule: the start is returned unchanged."
-    amount = f"{number(100 * abs(clean.value))} points of clean accuracy{_bounds(clean)}"
+    amount = f"{number(100 * abs(clean.value))} points of clean accuracy{bounds(clean)}"
     sentence = f"RiFT {'gave back' if clean.value > 0 else 'cost'} {amount}"
     if clean.value == 0:
-        sentence = f"RiFT left clean accuracy where it was{_bounds(clean)}"
+        sentence = f"RiFT left clean accuracy where it was{bounds(clean)}"
     if robust is not None:
         moved = f"{_signed(robust.value)} points{interval_of(robust)}"
         sentence += f" at a robust accuracy that moved by {moved}"
@@ -48,14 +49,6 @@ def _of_gain(results: Results, clean: Measurement, robust: Measurement | None) -
     if robust is not None and robust.interval is not None and robust.interval[1] < 0:
         sentence += " The fall of robust accuracy is larger than sampling error."
     return sentence
-
-
-def _bounds(m: Measurement) -> str:
-    # 'cost 1.20 points' has dropped the sign of its value; its interval must drop it too.
-    if m.interval is None or m.value >= 0:
-        return interval_of(m)
-    low, high = m.interval
-    return interval_of(Measurement(m.quantity, -m.value, m.split, m.n, interval=(-high, -low)))
 
 
 def _of_modules(results: Results, critical: list[Measurement]) -> str:
@@ -75,45 +68,16 @@ def _of_modules(results: Results, critical: list[Measurement]) -> str:
     )
 
 
-def _of_nets(clean: list[Measurement], robust: list[Measurement]) -> str:
-    ranked = robust or clean
-    rivals = [m for m in ranked if _same_terms(m, ranked[0])]
-    top, *rest = sorted(rivals, key=lambda m: -m.value)
-    partner = next((m for m in clean if (m.subject, m.split) == (top.subject, top.split)), None)
-    kind = "robust" if robust else "clean"
-    against = f" ({attack(top.setting)})" if robust and attack(top.setting) else ""
-    scores = f"{_percent(top)} {kind} accuracy{against}"
-    if robust and partner is not None:
-        scores = f"{_percent(partner)} clean and {scores}"
-    place = f"on {count(top.n)} pictures of {top.split}"
-    name = top.subject or "The net"
-    if not rest:
-        return f"{name} has {scores}, {place}."
-    sentence = f"Of {len(rivals)} nets, {name} has the most {kind} accuracy: {scores}, {place}."
-    second = rest[0]
-    if top.interval and second.interval and top.interval[0] <= second.interval[1]:
-        return f"{sentence} Its interval overlaps that of {second.subject}."
-    return sentence
-
-
-def _same_terms(a: Measurement, b: Measurement) -> bool:
-    return a.split == b.split and attack(a.setting) == attack(b.setting)
-
-
 def _of_epochs(chosen: list[Measurement]) -> str:
     parts = []
     for subject in dict.fromkeys(m.subject for m in chosen):
         own = {m.quantity: m for m in chosen if m.subject == subject}
         m = next(iter(own.values()))
-        scores = " and ".join(f"{_percent(m)} {q}" for q, m in own.items() if "accuracy" in q)
+        scores = " and ".join(f"{percent(m)} {q}" for q, m in own.items() if "accuracy" in q)
         parts.append(
             f"{subject or 'The run'} keeps epoch {m.setting.get('epoch')}: {scores} on {m.split}."
         )
     return " ".join(parts)
-
-
-def _percent(m: Measurement) -> str:
-    return f"{number(100 * m.value)} %{interval_of(m)}"
 
 
 def _signed(value: float) -> str:

@@ -5,24 +5,30 @@ from __future__ import annotations
 import base64
 import json
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
 
 from hardy.evaluation.results import Results, read
 from hardy.files import write_text, written_whole
-from hardy.reporting import figures, tables
+from hardy.reporting import tables
+from hardy.reporting.captions import FIGURES
+from hardy.reporting.evaluation_tables import evaluation_tables
+from hardy.reporting.findings import boxes, evidence, quiet
 from hardy.reporting.headline import headline
 from hardy.reporting.style import png, svg
-from hardy.reporting.wording import count
 
 FILE_NAME = "report.html"
 TABLES = "tables.md"
 APART = ("environment", "command")
+SHOWN_BY = {  # the figures that a file is for
+    "pictures": {"pictures"},
+    "broken pictures": {"broken"},
+    "confusion": {"confusion", "classes"},
+}
+MOST_ROWS = 1000  # of all measurements; a page of more is slow to open
 
 
 @dataclass(frozen=True)
@@ -79,20 +85,33 @@ def render(results: Results, config: dict[str, Any], drawings: dict[str, Drawing
     )
     arguments = {name: value for name, value in config.items() if name not in APART}
     lost = [
-        a.path for a in results.artifacts if a.kind == "pictures" and "pictures" not in drawings
+        a.path
+        for a in results.artifacts
+        if a.kind in SHOWN_BY and not SHOWN_BY[a.kind] & drawings.keys()
     ]
+    stages, radii, classes, confused, corrupted, cells = evaluation_tables(results).values()
+    everything = tables.measurement_table(results.measurements)
     return environment.get_template("page.html.j2").render(
         results=results,
         title=_title(results),
         headline=headline(results),
+        findings=boxes(results),
+        evidence=evidence,
+        quiet=quiet(results),
         drawings=drawings,
         outcome=tables.table(results),
         reasons=tables.missing_intervals(results),
         candidates=tables.candidate_table(results),
         modules=tables.module_table(results),
+        stages=stages,
+        radii=radii,
+        classes=classes,
+        confused=confused,
+        corrupted=corrupted,
+        cells=cells,
         others=tables.other_table(results),
-        everything=tables.measurement_table(results.measurements),
-        lost_pictures=lost,
+        everything=everything[: MOST_ROWS + 1],
+        lost_files=lost,
         setting=list(flat(arguments)),
         versions=list(flat(config.get("environment") or {})),
         command=_command(config.get("command")),
@@ -142,81 +161,3 @@ def _command(command: Any) -> str:
 def _title(results: Results) -> str:
     of = [str(results.facts[name]) for name in ("model", "data") if results.facts.get(name)]
     return " on ".join(of) or f"hardy {results.verb}"
-
-
-def _about_mrc(results: Results) -> tuple[str, str, str]:
-    values = {m.subject: m.value for m in results.select("mrc")}
-    low, high = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
-    marked = "; what was fine-tuned is orange" if tables.chosen_modules(results) else ""
-    bounded = any(m.interval for m in results.select("mrc"))
-    lines = "; dark lines are 95 % intervals" if bounded else ""
-    return (
-        "Robust criticality of every module",
-        "How much the robust loss (left) and robust accuracy (right) can suffer when one module's "
-        "weights move by a bounded, worst-case step. Low is harmless to change; it does not say "
-        f"that changing it helps. In network order{marked}{lines}.",
-        f"Bars of MRC for {len(values)} modules, from {values[low]:.3g} nats ({low}) to "
-        f"{values[high]:.3g} nats ({high}). The table below holds all values.",
-    )
-
-
-def _about_potential(results: Results) -> tuple[str, str, str]:
-    found = {m.subject: m.value for m in results.select("clean potential")}
-    top = max(found, key=found.__getitem__)
-    return (
-        "Where there is something to gain",
-        "To the right there is clean accuracy to gain, further down there is little robustness "
-        "to lose. Names are shown for the extreme modules, where there is room.",
-        f"MRC against clean potential for {len(found)} modules; {top} has the highest "
-        f"potential, {found[top]:.3g}. The table of modules holds all values.",
-    )
-
-
-def _about_tradeoff(results: Results) -> tuple[str, str, str]:
-    curves = figures.candidates(results)
-    chosen = [(c.label, p.alpha) for c in curves for p in c.points if p.chosen]
-    choice = "".join(f" Chosen: {label} at α = {alpha:g}." for label, alpha in chosen)
-    return (
-        "What each step towards the fine-tuned weights buys",
-        "Each curve runs from the start (α = 0, small marks) to the fine-tuned weights (α = 1, "
-        f"large marks). Measured on {curves[0].split}, {count(curves[0].points[0].clean.n)} "
-        "pictures, the same for all points: so differences between points are firmer than the "
-        "interval of one point. Whatever lies below the dashed line breaks the rule.",
-        f"Robust against clean accuracy for {len(curves)} candidates along α.{choice}",
-    )
-
-
-def _about_training(results: Results) -> tuple[str, str, str]:
-    epochs = [m for m in results.measurements if "epoch" in m.setting]
-    runs = list(dict.fromkeys(m.subject for m in epochs if m.subject))
-    splits = dict.fromkeys(m.split for m in epochs if "accuracy" in m.quantity)
-    return (
-        "Training",
-        f"By epoch; accuracies on {' and '.join(splits) or 'no split'}"
-        f"{' (train dotted)' if 'train' in splits else ''}. A ring marks the epoch that was kept.",
-        f"Curves of loss and accuracy by epoch{' for ' if runs else ''}{', '.join(runs)}.",
-    )
-
-
-def _about_pictures(_: Results) -> tuple[str, str, str]:
-    return (
-        "Pictures",
-        f"The first {figures.PICTURES_SHOWN} pictures stored, not selected ones. Above each its "
-        "true class; below it what the net said (before and after the run where both are "
-        "known), ✓ right, ✗ wrong. "
-        f"The difference is amplified {figures.AMPLIFIED} times around grey.",
-        "Clean pictures, what the attack added, and the attacked pictures, with the classes "
-        "that the nets gave them.",
-    )
-
-
-Draw = Callable[[Results, Path], Figure | None]
-Describe = Callable[[Results], tuple[str, str, str]]
-
-FIGURES: dict[str, tuple[Draw, Describe]] = {
-    "tradeoff": (lambda results, _: figures.tradeoff(results), _about_tradeoff),
-    "mrc": (lambda results, _: figures.mrc_bars(results), _about_mrc),
-    "potential": (lambda results, _: figures.potential_scatter(results), _about_potential),
-    "training": (lambda results, _: figures.training_curves(results), _about_training),
-    "pictures": (figures.pictures, _about_pictures),
-}

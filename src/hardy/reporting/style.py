@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec
@@ -52,6 +52,8 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "hardy",
 }
 
+LINES = ("-", "--", ":")
+
 P = ParamSpec("P")
 
 
@@ -73,6 +75,22 @@ def drawn(function: Callable[P, Figure | None]) -> Callable[P, Figure | None]:
             return function(*args, **kwargs)
 
     return inner
+
+
+def series(index: int) -> dict[str, Any]:
+    """Colour, marker and line of the index-th of up to 18 networks, no two alike."""
+    turn = index // len(SERIES)
+    return {
+        "color": SERIES[index % len(SERIES)],
+        "marker": MARKERS[(index + turn) % len(MARKERS)],
+        "linestyle": LINES[turn % len(LINES)],
+    }
+
+
+def legend_columns(labels: Iterable[str]) -> int:
+    """How many columns of a legend fit side by side, from 1 to 4."""
+    longest = max((min(len(label), 40) for label in labels), default=0)
+    return max(1, min(4, 110 // (longest + 6)))
 
 
 def svg(figure: Figure) -> bytes:

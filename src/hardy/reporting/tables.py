@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 
 from hardy.evaluation.results import Measurement, Results
 from hardy.reporting.candidates import best, candidates, start_of, tolerance
+from hardy.reporting.evaluation_tables import evaluation_tables
+from hardy.reporting.findings import finding_lines
 from hardy.reporting.headline import headline
 from hardy.reporting.wording import (
     attack,
@@ -28,19 +30,36 @@ MODULE_COLUMNS: dict[str, tuple[str, Callable[[Measurement], str]]] = {
     "clean potential": ("clean potential", plain),
     "conflict": ("conflict, cosine", plain),
 }
-GAINS = ("clean accuracy gain", "robust accuracy gain")
-ELSEWHERE = {"clean accuracy", "robust accuracy", "train loss", *GAINS, *MODULE_COLUMNS}
+GAINS = ("clean accuracy gain", "robust accuracy gain", "mean corruption accuracy gain")
+WHOLE = ("clean accuracy", "robust accuracy", "robust accuracy (reference)")
+CORRUPTED = "mean corruption accuracy"
+ELSEWHERE = {
+    *WHOLE,
+    *GAINS,
+    *MODULE_COLUMNS,
+    CORRUPTED,
+    "train loss",
+    "mean over seeds",
+    "robust accuracy so far",
+    "robust accuracy at radius",
+    "class accuracy",
+    "corruption accuracy",
+}
 
 
 def table(results: Results) -> Rows:
-    """Before and after: subject, split, n, clean accuracy, robust accuracy by attack.
+    """A row a network: subject, split, n, clean accuracy, robust accuracy by attack, mean
+    accuracy under corruptions.
 
-    Accuracies in percent, the last row (result − start) in points, all with 95 % intervals.
+    Accuracies in percent, the last rows (differences to the first or the start) in points, with
+    95 % intervals and, where it was tested, the p of the difference.
     """
-    finals = [m for m in results.measurements if is_final(m)]
-    gains = [m for m in results.measurements if m.quantity in GAINS]
-    attacks = list(dict.fromkeys(_column(m) for m in [*finals, *gains] if "robust" in m.quantity))
-    heads = [c for c in ["clean accuracy", *attacks] if any(_column(m) == c for m in finals)]
+    finals = [m for m in results.measurements if _is_row(m)]
+    gains = [m for m in results.measurements if m.quantity in GAINS and _of_all(m)]
+    columns = [_column(m) for m in [*finals, *gains]]
+    attacks = dict.fromkeys(c for c in columns if c.startswith("robust"))
+    heads = ["clean accuracy", *attacks, CORRUPTED]
+    heads = [c for c in heads if any(_column(m) == c for m in finals)]
     if not heads:
         return []
     rows = [["subject", "split", "n", *(f"{head}, %" for head in heads)]]
@@ -117,18 +136,20 @@ def measurement_table(measurements: Iterable[Measurement]) -> Rows:
 
 def missing_intervals(results: Results) -> list[str]:
     """Why numbers of the before/after table have no interval, each reason once."""
-    shown = [m for m in results.measurements if is_final(m) or m.quantity in GAINS]
+    shown = [m for m in results.measurements if _is_row(m) or m.quantity in GAINS]
     return list(dict.fromkeys(m.no_interval for m in shown if m.interval is None))
 
 
 def markdown(results: Results) -> str:
     """The headline, the notes and the tables in Markdown, for docs/results."""
     parts = [_escaped(headline(results))]
-    parts += ["\n".join(f"- {_escaped(note)}" for note in results.notes)] if results.notes else []
+    said = [*map(_strong, finding_lines(results)), *map(_escaped, results.notes)]
+    parts += ["\n".join(f"- {line}" for line in said)] if said else []
     for title, rows in (
         ("Before and after", table(results)),
         ("Candidates", candidate_table(results)),
         ("Modules", module_table(results)),
+        *evaluation_tables(results).items(),
         ("Other measurements", other_table(results)),
     ):
         if rows:
@@ -142,14 +163,29 @@ def is_final(m: Measurement) -> bool:
     return m.quantity in ("clean accuracy", "robust accuracy") and not curve
 
 
+def _is_row(m: Measurement) -> bool:
+    """Whether it stands in a network's row of the first table."""
+    if m.quantity == "mean over seeds":
+        return m.setting.get("of") in (*WHOLE, CORRUPTED)
+    if m.quantity == CORRUPTED:
+        return _of_all(m)
+    return is_final(m) or m.quantity == "robust accuracy (reference)"
+
+
+def _of_all(m: Measurement) -> bool:
+    """Whether a mean over corruptions is the one over the standard 15."""
+    return CORRUPTED not in m.quantity or m.setting.get("of") == "standard 15"
+
+
 def chosen_modules(results: Results) -> set[str]:
     """The modules that were fine-tuned: the fact 'module', which may name several."""
     return {name.strip() for name in str(results.facts.get("module") or "").split(",")} - {""}
 
 
 def _column(m: Measurement) -> str:
-    if "robust" not in m.quantity:
-        return "clean accuracy"
+    quantity = str(m.setting.get("of")) if m.quantity == "mean over seeds" else m.quantity
+    if "robust" not in quantity:
+        return CORRUPTED if "corruption" in quantity else "clean accuracy"
     against = attack(m.setting)
     return f"robust accuracy ({against})" if against else "robust accuracy"
 
@@ -170,6 +206,11 @@ def _markdown_table(rows: Rows) -> str:
     header, *body = (f"| {' | '.join(_escaped(cell) for cell in row)} |" for row in rows)
     numbers = len(rows[0]) - 2
     return "\n".join([header, "|" + "---|" * 2 + "---:|" * numbers, *body])
+
+
+def _strong(line: str) -> str:
+    grade, _, rest = line.partition(": ")
+    return f"**{grade}**: {_escaped(rest)}"
 
 
 def _escaped(text: str) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hardy.evaluation.results import Measurement, Scalar
+from hardy.evaluation.results import Measurement, Scalar, is_accuracy, is_difference
 from hardy.units import as_fraction
 
-PERCENT = ("clean accuracy", "robust accuracy")
-POINTS = ("clean accuracy gain", "robust accuracy gain", "robust accuracy drop")
+STEPS_IN_NAME = ("PGD", "CW-PGD")  # PGD-10 is what the field calls ten steps of it
 
 
 def number(value: float, digits: int = 2, signed: bool = False) -> str:
@@ -49,10 +48,24 @@ def plain(m: Measurement) -> str:
 
 
 def value_of(m: Measurement) -> str:
-    """The measurement in the unit of its quantity."""
-    if m.quantity in PERCENT:
+    """The measurement in the unit of its quantity; a mean over seeds with its spread, and a
+    difference with its p: '81.20 ± 0.31 [80.8, 81.6]', '+1.24 [0.4, 2.1], p = 0.003'."""
+    if m.quantity == "mean over seeds" and is_accuracy(str(m.setting.get("of"))):
+        std = m.setting.get("std")
+        spread = f" ± {number(100 * std)}" if isinstance(std, int | float) else ""
+        return number(100 * m.value) + spread + interval_of(m)
+    if is_accuracy(m.quantity):
         return percent(m)
-    return points(m) if m.quantity in POINTS else plain(m)
+    if not is_difference(m.quantity):
+        return plain(m)
+    return ", ".join(filter(None, (points(m), p_value(m.setting.get("p")))))
+
+
+def p_value(p: Scalar) -> str:
+    """'p = 0.003', 'p < 0.001', or nothing where there is none."""
+    if not isinstance(p, int | float):
+        return ""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def count(n: int) -> str:
@@ -70,13 +83,36 @@ def radius(norm: Scalar, eps: Scalar) -> str:
 
 def attack(setting: Mapping[str, Scalar]) -> str:
     """What a robust accuracy was measured against: 'PGD-10, Linf 8/255, worst of 3'."""
-    name, steps = setting.get("attack"), setting.get("steps")
-    counted = name == "PGD" and steps
-    parts = [f"PGD-{steps}" if counted else str(name or "")]
+    name, steps = str(setting.get("attack") or ""), setting.get("steps")
+    counted = name in STEPS_IN_NAME and steps
+    parts = [f"{name}-{steps}" if counted else name]
     parts += [radius(setting.get("norm"), setting.get("eps"))]
-    if steps and not counted:
+    if steps and not counted and name != "FGSM":
         parts += [f"{steps} steps"]
-    restarts = setting.get("restarts")
-    if isinstance(restarts, int) and restarts > 1:
+    queries, restarts = setting.get("queries"), _restarts(setting)
+    if isinstance(queries, int):
+        parts += [f"{count(queries)} queries"]
+    if restarts > 1:
         parts += [f"worst of {restarts}"]
+    if setting.get("package"):
+        parts += [f"by {setting['package']}"]
     return ", ".join(filter(None, parts))
+
+
+def _restarts(setting: Mapping[str, Scalar]) -> int:
+    restarts, name = setting.get("restarts"), setting.get("attack")
+    if isinstance(restarts, int):
+        return restarts
+    # Of an ensemble of one attack: 'Square × 3' runs. The targets of APGD-T are no restarts.
+    stage, _, runs = str(setting.get("runs") or "").partition(" × ")
+    targeted = stage in ("APGD-T", "FAB-T")
+    return int(runs) if stage == name and runs.isdecimal() and not targeted else 1
+
+
+def short(text: str, most: int) -> str:
+    """At most so many characters, cut in the middle: labels that are paths differ at both ends."""
+    text = " ".join(text.split())
+    if len(text) <= most:
+        return text
+    tail = (most - 1) // 2
+    return f"{text[: most - 1 - tail]}…{text[len(text) - tail :]}"

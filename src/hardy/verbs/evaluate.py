@@ -1,86 +1,127 @@
-"""hardy evaluate: clean and robust accuracy of one or several networks on one test split."""
+"""hardy evaluate: clean, robust and corruption accuracy of one or several networks, side by
+side on one test split, after a look for what would make a robust accuracy worthless."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import asdict
 
 from hardy import config
 from hardy.console import say
-from hardy.data.splits import limited
-from hardy.evaluation.results import Results
-from hardy.evaluation.robustness import accuracies, gains, judge
-from hardy.models.load import BEST, Checkpoint
+from hardy.evaluation.preflight import preflight, too_few
+from hardy.evaluation.results import Finding, Results
+from hardy.evaluation.steps import Steps
+from hardy.verbs.comparison import keep_files, measured
 from hardy.verbs.folder import RunFolder, finish
-from hardy.verbs.inputs import (
-    DATA_SEED,
-    check,
-    checkpoint_of,
-    data_of,
-    device_of,
-    keywords,
-    protocol_of,
-)
+from hardy.verbs.inputs import attack_of, device_of, keywords
+from hardy.verbs.measuring import Job, described, job_of
+from hardy.verbs.protocols import remarks
+from hardy.verbs.shards import check_devices, tally_in_shards
+from hardy.verbs.tallies import tallies
 
 
 def run(asked: config.Evaluate) -> Results:
-    """Evaluate as asked; the results, with the run folder in `.folder`."""
-    check(asked)
-    device = device_of(asked.device)
-    protocol = protocol_of(asked)
-    data = data_of(asked)
-    test = limited(data.test, asked.limit, DATA_SEED).to(device)
-    nets: dict[str, Checkpoint] = {}
-    for path in _asked_for(asked):
-        one = config.FromCheckpoint(checkpoint=path, model=asked.model, normalize=asked.normalize)
-        nets[_label(path, nets)] = checkpoint_of(one, data, device)
-    folder = RunFolder("evaluate", asked)
+    """Evaluate as asked; the results, with the run folder in `.folder`.
 
+    With devices=N this process starts N others, waits for them and ends them with itself;
+    networks and data that were handed in are copied to them. A program that calls this must do
+    so under `if __name__ == "__main__":`.
+    """
+    device = device_of(asked.device)
+    job = job_of(asked)
+    if asked.devices > 1:
+        check_devices(job, device)
+    folder = RunFolder("evaluate", asked)
+    job, steps = job.to(device), folder.steps()
     results = folder.results()
-    results.facts |= {
-        "model": ", ".join(dict.fromkeys(net.architecture.model for net in nets.values())),
-        "data": data.name,
-        "threat": repr(protocol.attack.threat),
-    }
-    for label, net in nets.items():
-        results.notes += [f"{label}: {sentence}" for sentence in net.notes]
-        if str(net.extra.get("chosen_on", "")).startswith(data.test.name):
-            results.notes.append(
-                f"{label} was chosen on pictures of this very test split: its figures are "
-                "flattered; its own run reports the others."
-            )
-    if data.provenance.get("notes"):
-        results.notes.append(f"Data: {data.provenance['notes']}.")
-    steps = folder.steps()
-    verdicts = {}
-    for label, net in nets.items():
-        say(f"{label}: {protocol.attack!r}, worst of {protocol.restarts}, {test!r}")
-        verdicts[label] = steps.verdicts(
-            label, lambda net=net, label=label: judge(net.model, test, protocol, label)
-        )
-        results.measurements += accuracies(verdicts[label], protocol, test.name, label)
-    first, *others = verdicts
-    for label in others:
-        results.measurements += gains(
-            verdicts[first], verdicts[label], protocol, test.name, f"{label} − {first}"
-        )
+    results.facts |= _facts(job, device.type)
+    results.notes += _notes(job)
+    results.findings += _checked(job, steps)
+    if asked.devices > 1:
+        tally_in_shards(asked, device, steps)
+    found = tallies(job, steps)
+    results.measurements += measured(job, found)
+    keep_files(job, found, results)
     return finish(results)
 
 
 evaluate = keywords(config.Evaluate, run)
 
 
-def _asked_for(asked: config.Evaluate) -> list[Path | None]:
-    if asked.checkpoints and asked.checkpoint:
-        raise ValueError("give checkpoints by position or one by --checkpoint, not both")
-    if not asked.checkpoints and not asked.checkpoint and asked.model is None:
-        raise ValueError("nothing to evaluate: give run folders or checkpoints")
-    found = asked.checkpoints or (asked.checkpoint,)
-    return [None if path is None else Path(path) for path in found]
+def _facts(job: Job, device: str) -> dict[str, str | int]:
+    models = dict.fromkeys(net.architecture.model for net in job.nets.values())
+    facts: dict[str, str | int] = {
+        "model": ", ".join(models),
+        "data": job.data.name,
+        "threat": repr(attack_of(job.asked).threat),
+        "attack": "; ".join(described(protocol) for protocol in job.protocols),
+    }
+    if job.asked.preflight_pictures:
+        facts["preflight"] = min(job.asked.preflight_pictures, len(job.test))
+    if job.asked.devices > 1:
+        facts["devices"] = f"{job.asked.devices} processes on {device}"
+    return facts
 
 
-def _label(path: Path | None, taken: dict[str, Checkpoint]) -> str:
-    """A short name for a checkpoint: its own, or its folder's where files have one name."""
-    if path is None:
-        return "network"
-    name = path.parent.name if path.name == BEST else path.name if path.is_dir() else path.stem
-    return name if name not in taken else str(path)
+def _notes(job: Job) -> list[str]:
+    """What a reader must know of the networks, the data and the attacks."""
+    notes = []
+    for label, net in job.nets.items():
+        notes += [f"{label}: {sentence}" for sentence in net.notes]
+        if str(net.extra.get("chosen_on", "")).startswith(job.data.test.name):
+            notes.append(
+                f"{label} was chosen on pictures of this very test split: its figures are "
+                "flattered; its own run reports the others."
+            )
+    if job.data.provenance.get("notes"):
+        notes.append(f"Data: {job.data.provenance['notes']}.")
+    return [*notes, *remarks(job.asked, job.data.num_classes), *_notes_on_corruptions(job)]
+
+
+def _notes_on_corruptions(job: Job) -> list[str]:
+    if not job.corruptions:
+        return []
+    notes, files = [], job.asked.corruption_files
+    if files is not None:
+        notes.append(f"Corrupted pictures are the published ones, read from {files}.")
+    elif "frost" in job.corruptions:
+        notes.append(
+            "Frost was made with a procedural texture, not with the published photographs: its "
+            "accuracy compares networks here and is not that of CIFAR-10-C."
+        )
+    few, all_of_them = len(job.under_corruption), len(job.test)
+    if few < all_of_them:
+        notes.append(f"Corruptions were measured on {few} of the {all_of_them} test pictures.")
+    return notes
+
+
+def _checked(job: Job, steps: Steps) -> list[Finding]:
+    """What the checks before the attack find, of every network."""
+    asked = job.asked
+    if not asked.preflight_pictures:
+        return []
+    few = too_few(len(job.test))
+    found = [few] if few else []
+    for one in found:
+        say(f"{one.grade}: {one.sentence}")
+    for number, (label, net) in enumerate(job.nets.items()):
+        kept = steps.json(f"{number} preflight")
+        if kept is None:
+            say(f"{label}: checks before the attack")
+            findings = preflight(
+                net.model,
+                job.test,
+                attack_of(asked).threat,
+                num_classes=job.data.num_classes,
+                seed=asked.seed,
+                pictures=asked.preflight_pictures,
+                batch_size=job.batch_size,
+                subject=label,
+                precision=asked.precision,
+                transfer={name: one.model for name, one in job.nets.items() if name != label},
+            )
+            kept = [asdict(one) for one in (*job.handed_over, *findings)]
+            steps.keep_json(f"{number} preflight", kept)
+        for one in (Finding(**each) for each in kept):
+            say(f"{one.grade}: {label}: {one.sentence}")
+            found.append(one)
+    return found

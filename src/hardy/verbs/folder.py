@@ -15,8 +15,8 @@ import torch
 import hardy
 from hardy.console import say
 from hardy.evaluation.results import Results, read
+from hardy.evaluation.steps import Steps
 from hardy.files import PARTS, clear_parts, write_json, write_text
-from hardy.finetuning.steps import Steps
 from hardy.reporting.page import write_report
 
 CONFIG = "config.json"

@@ -17,10 +17,10 @@ from hardy.data.splits import DataSet, Split, halves, limited
 from hardy.evaluation.pictures import KIND, predictions, write_pictures
 from hardy.evaluation.results import Results
 from hardy.evaluation.robustness import Protocol, accuracies, adversarial, gains, judge
+from hardy.evaluation.steps import Steps
 from hardy.finetuning.interpolate import Point, allowed_fall, choose, weights_at
 from hardy.finetuning.mrc import Criticality, candidates
 from hardy.finetuning.rift import Tried, attempt, best_of, ranked, start_point
-from hardy.finetuning.steps import Steps
 from hardy.finetuning.tune import BN_ONLY, Candidate, has_batchnorm
 from hardy.models.load import BEST, Checkpoint, save
 from hardy.verbs.folder import RunFolder, finish

@@ -24,6 +24,7 @@ from hardy.data.corruptions.parameters import (
     STANDARD,
     Parameters,
     Values,
+    table_for,
     values,
 )
 from hardy.data.corruptions.published import published
@@ -41,6 +42,7 @@ __all__ = [
     "corrupt",
     "corrupted",
     "published",
+    "table_for",
     "wnids_of",
 ]
 

@@ -134,13 +134,19 @@ _SCALED = (*_LENGTHS, "zoom_blur")
 _NEEDS_COLOUR = ("saturate",)
 
 
+def table_for(size: int) -> Literal["cifar", "tiny-imagenet"]:
+    """Whose parameters 'auto' takes for pictures of size × size pixels: CIFAR-10-C's below 48,
+    Tiny-ImageNet-C's from there on."""
+    return "tiny-imagenet" if size >= 48 else "cifar"
+
+
 def values(
     name: str, severity: int, channels: int, size: int, parameters: Parameters = "auto"
 ) -> Values:
     """The parameters of one corruption for pictures of size × size pixels.
 
-    'auto' takes CIFAR-10-C's below 48 pixels and Tiny-ImageNet-C's from there on. At any
-    size other than the table's own (32, 64) lengths in pixels are scaled with the size.
+    'auto' goes by `table_for`. At any size other than the table's own (32, 64) lengths in pixels
+    are scaled with the size.
     Raises ValueError for an unknown name, severity or table, and for pictures on which the
     corruption has no meaning.
     """
@@ -151,7 +157,7 @@ def values(
     if parameters not in ("auto", "cifar", "tiny-imagenet"):
         raise ValueError(f"parameters must be auto, cifar or tiny-imagenet, not {parameters!r}")
     _check(name, channels, size)
-    tiny = parameters == "tiny-imagenet" or (parameters == "auto" and size >= 48)
+    tiny = (table_for(size) if parameters == "auto" else parameters) == "tiny-imagenet"
     found = {**_CIFAR, **_TINY}[name] if tiny else _CIFAR[name]
     return _scaled(name, found[severity - 1], size / (64 if tiny else 32))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hardy.evaluation.robustness import Verdicts
-from hardy.finetuning.steps import Steps
+from hardy.evaluation.steps import Steps
 from hardy.finetuning.tune import BN_ONLY, Candidate
 
 
@@ -137,3 +137,44 @@ def test_verdicts_are_judged_once(tmp_path: Path) -> None:
         found = Steps(tmp_path).verdicts("net α=0.5", judge)
         assert torch.equal(found.clean, right.clean) and torch.equal(found.robust, right.robust)
     assert calls == [1]
+
+
+def test_verdicts_say_again_what_broke_whom(tmp_path: Path) -> None:
+    by = torch.tensor([-1, 1, -2])
+    judged = Verdicts(by != -2, by == -1, by)
+    for _ in range(2):
+        found = Steps(tmp_path).verdicts("net", lambda: judged)
+        assert found.by is not None and torch.equal(found.by, by)
+
+
+def test_a_tensor_is_computed_once(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def compute() -> torch.Tensor:
+        calls.append(1)
+        return torch.tensor([True, False])
+
+    for _ in range(2):
+        found = Steps(tmp_path).tensor("radius 1", compute)
+        assert found.dtype == torch.bool and found.tolist() == [True, False]
+    assert calls == [1]
+
+
+def test_parts_keep_apart(tmp_path: Path) -> None:
+    steps = Steps(tmp_path)
+    for name in ("a part", "another"):
+        steps.within(name).keep_tensors("x 1", {"name": torch.tensor(len(name))})
+    assert steps.tensors("x 1") is None and steps.names() == []
+    assert steps.within("a part").names() == ["x_1"]
+    found = steps.within("another").tensors(*steps.within("another").names())
+    assert found == {"name": torch.tensor(7)}
+    assert Steps().within("a part").names() == []
+
+
+def test_a_slot_holds_what_was_saved_last(tmp_path: Path) -> None:
+    slot = Steps(tmp_path).slot("cascade")
+    assert slot.load() is None
+    for at in (1, 2):
+        slot.save({"at": torch.tensor([at])})
+    again = Steps(tmp_path).slot("cascade").load()
+    assert again == {"at": torch.tensor([2])}
