@@ -16,6 +16,7 @@ FOLDER holds checkpoints/ and data/; the pictures are a stratified sample of the
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,12 +26,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hardy.attacks.active_set import STANDS, cascade
+from hardy.attacks.active_set import STANDS, WRONG, cascade
 from hardy.attacks.autoattack import autoattack
 from hardy.data.load import load_data
 from hardy.data.splits import Split, limited
 from hardy.evaluation.reference import STAGES, reference_stage
 from hardy.evaluation.robustness import rightly
+from hardy.files import write_json
 from hardy.models.folded import folded
 from hardy.models.load import load
 from hardy.modes import evaluating, forward_in, frozen
@@ -110,11 +112,9 @@ class Known:
     @classmethod
     def of(cls, paths: Iterable[Path], count: int) -> Known:
         attacked = withstood = torch.zeros(count, dtype=torch.bool)
-        for path in paths:
-            kept = np.load(path)
-            stands, by = torch.from_numpy(kept["stand"]), torch.from_numpy(kept["by"])
-            attacked = attacked | stands | (by >= 2)
-            withstood = withstood | stands | (by == 3)
+        for by in (torch.from_numpy(kept_in(path)["by"]) for path in paths):
+            attacked = attacked | (by == STANDS) | (by >= 2)
+            withstood = withstood | (by == STANDS) | (by == 3)
         return cls(attacked, withstood)
 
 
@@ -172,11 +172,11 @@ def stages_of(
 
 
 def run(asked: argparse.Namespace, name: str, kind: str, seed: int) -> None:
-    path: Path = asked.out / f"{name}-{kind}-{seed}.npz"
+    path: Path = asked.out / f"{name}-{kind}-{seed}.json"
     if path.exists():
         return
     net, split = loaded(asked.shared, CASES[name], asked.pictures)
-    known = Known.of(asked.out.glob(f"{name}-{kind}-*.npz"), len(split))
+    known = Known.of(asked.out.glob(f"{name}-{kind}-*.json"), len(split))
     found = []
     with evaluating(net), frozen(net):
         for stands, seconds in stages_of(
@@ -184,34 +184,39 @@ def run(asked: argparse.Namespace, name: str, kind: str, seed: int) -> None:
         ):
             found.append((stands, seconds))
             print(name, kind, seed, int(stands.sum()), f"{seconds:.1f} s", flush=True)
-    right, *after = (stands.numpy() for stands, _ in found)
-    by = np.full(len(right), -1)
+    right, *after = (stands for stands, _ in found)
+    by = torch.where(right, STANDS, WRONG)
     for number, (before, stands) in enumerate(zip([right, *after], after, strict=False)):
         by[before & ~stands] = number
-    seconds = np.array([seconds for _, seconds in found])
-    np.savez(path, right=right, stand=after[-1], by=by, secs=seconds)
+    kept = {"index": split.index.tolist(), "by": by.tolist()}
+    write_json(path, {**kept, "seconds": [round(seconds, 1) for _, seconds in found]})
+
+
+def kept_in(path: Path) -> dict[str, np.ndarray]:
+    """What `run` kept: index, each example's place in its split; by, the number of the stage
+    that broke it, STANDS or WRONG; seconds, of clean accuracy and each stage."""
+    return {name: np.array(value) for name, value in json.loads(path.read_text()).items()}
 
 
 def table(asked: argparse.Namespace) -> None:
     for name in asked.cases:
         kept = {
-            (kind, seed): dict(np.load(path))
+            (kind, seed): kept_in(path)
             for kind in asked.kinds
             for seed in asked.seeds
-            if (path := asked.out / f"{name}-{kind}-{seed}.npz").exists()
+            if (path := asked.out / f"{name}-{kind}-{seed}.json").exists()
         }
         print(f"\n{name}, {asked.pictures} pictures: standing after each stage, of seeds")
         for kind in asked.kinds:
             for seed in asked.seeds:
                 if (kind, seed) in kept:
-                    one = kept[kind, seed]
-                    left = int(one["right"].sum()) - np.cumsum(
-                        [(one["by"] == stage).sum() for stage in range(4)]
-                    )
-                    print(f"  {kind:13}{seed:3}  clean {one['right'].sum()}, then {left.tolist()}")
-        theirs = [kept[key]["stand"] for key in kept if key[0] == "pyautoattack"]
+                    by = kept[kind, seed]["by"]
+                    right = (by != WRONG).sum()
+                    left = right - np.cumsum([(by == stage).sum() for stage in range(4)])
+                    print(f"  {kind:13}{seed:3}  clean {right}, then {left.tolist()}")
+        theirs = [one["by"] == STANDS for key, one in kept.items() if key[0] == "pyautoattack"]
         for kind in ("fp32", "bf16"):
-            ours = [kept[key]["stand"] for key in kept if key[0] == kind]
+            ours = [one["by"] == STANDS for key, one in kept.items() if key[0] == kind]
             if not ours or not theirs:
                 continue
             spread = max(t.sum() for t in theirs) - min(t.sum() for t in theirs)

@@ -19,6 +19,7 @@ from hardy.modes import (
     frozen,
     kept_batchnorm,
     only_trainable,
+    without_tf32,
 )
 
 
@@ -181,3 +182,13 @@ def test_autocast_on_is_bfloat16_inside_only() -> None:
         assert torch.is_autocast_enabled("cpu")
     assert not torch.is_autocast_enabled("cpu")
     assert net(x).dtype == torch.float32
+
+
+def test_single_precision_is_one_inside_and_the_rest_as_it_was() -> None:
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    with pytest.raises(RuntimeError), without_tf32():
+        assert (convolutions.allow_tf32, products.allow_tf32) == (False, False)
+        raise RuntimeError
+    assert (convolutions.allow_tf32, products.allow_tf32) == before
+    assert True in before, "else nothing was seen to change"

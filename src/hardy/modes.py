@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +98,20 @@ def freeze_batchnorm(model: nn.Module) -> None:
     statistics are used and do not move."""
     for module in batchnorms(model):
         module.eval()
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Single precision that is one inside: a GPU would else run convolutions in TF32, which
+    keeps ten bits, and what is called full precision would not be."""
+    convolutions: Any = torch.backends.cudnn
+    products: Any = torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    convolutions.allow_tf32 = products.allow_tf32 = False
+    try:
+        yield
+    finally:
+        convolutions.allow_tf32, products.allow_tf32 = before
 
 
 def autocast(device: torch.device | str, precision: str) -> torch.autocast:

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from hardy.attacks.apgd import APGD, State
-from hardy.attacks.search import Active, target_class
+from hardy.attacks.fab import FAB
+from hardy.attacks.pgd import PGD
+from hardy.attacks.search import Active, Attack, target_class
 from hardy.draws import Draws
 from hardy.losses import cross_entropy, difference, dlr, dlr_towards, margin
 from hardy.threat import L2, Linf, Threat
@@ -216,6 +218,42 @@ def test_a_network_that_draws_random_numbers_is_averaged_over() -> None:
     assert agree[0] < 0.75 < 0.85 < agree[1]
 
 
+def test_luck_breaks_nobody_in_a_network_that_draws_random_numbers() -> None:
+    """Whatever the picture, one pass in ten says the other class: two hundred looks would each
+    time find one, the mean of twenty hardly ever does. One that is truly broken is found."""
+    x, draws = pictures()
+    net = Linear(2)
+    y = net(x).argmax(1)
+    near = net.distances(x, y, Linf(1)).amin(1)
+    generator = torch.Generator().manual_seed(0)
+
+    def moody(z: Tensor) -> Tensor:
+        logits = net(z) / net(z).abs().amax(1, keepdim=True).detach()
+        wrong = torch.rand(len(z), 1, generator=generator) < 0.1
+        return torch.where(wrong, logits.flip(1), logits)
+
+    eps = float(near.median())
+    found = APGD(Linf(eps), steps=40, eot=20).search(moody, x, y, draws)
+    assert not found.broken[near > 1.01 * eps].any()
+    assert found.broken[near < 0.9 * eps].double().mean() > 0.9
+    alone = APGD(Linf(eps), steps=40).search(moody, x, y, draws)
+    assert alone.broken[near > 1.01 * eps].double().mean() > 0.9, "single looks do it by luck"
+
+
+@pytest.mark.parametrize("attack", [APGD(Linf(0.1)), PGD(Linf(0.1)), FAB(Linf(0.1))], ids=repr)
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_network_without_a_gradient_is_refused_in_a_line(attack: Attack, trained: bool) -> None:
+    x, draws = pictures(4)
+    net, weight = Linear(4), torch.ones(4, dtype=torch.float64, requires_grad=trained)
+
+    def rounded(z: Tensor) -> Tensor:
+        return net(z.detach().round()) * weight
+
+    y = net(x.round()).argmax(1)
+    with pytest.raises(ValueError, match=r"no gradient to its input.*--attack square"):
+        attack.search(rounded, x, y, draws)
+
+
 def test_what_no_attack_can_follow_is_refused() -> None:
     x, draws = pictures(4)
     y = torch.zeros(4, dtype=torch.int64)
@@ -237,6 +275,8 @@ def test_what_no_attack_can_follow_is_refused() -> None:
 
     with pytest.raises(ValueError, match="NaN"):
         APGD(Linf(1e-6), steps=5).search(later, x, two(x).argmax(1), draws)
+    with pytest.raises(ValueError, match="NaN"):
+        PGD(Linf(0.1)).search(lambda z: two(z) * float("nan"), x, y, draws)
     with pytest.raises(ValueError, match="one of ce"):
         APGD(Linf(0.1), loss="kl")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least 1"):

@@ -95,3 +95,10 @@ def test_pixels_are_fractions_of_255(split: Split):
     assert pixels.dtype == torch.float32
     assert pixels.flatten().tolist() == pytest.approx([3 / 255] * 3 + [1])
     assert split.images[3, 0, 0, 0] == 3  # the division is not in place on the data
+
+
+def test_pixels_are_a_copy_of_the_same_bits_as_a_division_of_floats() -> None:
+    images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    split = Split(images, torch.zeros(1, dtype=torch.int64), torch.zeros(1), "test")
+    assert torch.equal(split.pixels(slice(None)), images.float().div(255))
+    assert images.flatten().tolist() == list(range(256))

@@ -15,11 +15,10 @@ from hardy.draws import Draws
 from hardy.evaluation.confusion import (
     class_accuracies,
     confusion,
-    predicted,
     predicted_under,
     write_confusion,
 )
-from hardy.evaluation.robustness import Protocol, Verdicts, judge
+from hardy.evaluation.robustness import Protocol, Verdicts, judge, predicted
 from hardy.evaluation.statistics import wilson
 from hardy.threat import Linf
 
@@ -62,7 +61,10 @@ def test_class_accuracies_are_rows_of_the_matrix() -> None:
     cat, odd = class_accuracies(matrix, classes, "test", "net", {"kind": "clean"})
     assert (cat.value, cat.n, cat.interval) == (0.75, 4, wilson(3, 4))
     assert (odd.value, odd.n, odd.interval) == (0.0, 2, wilson(0, 2))
-    assert cat.setting == {"class": "cat", "label": 0, "kind": "clean"} and odd.setting["class"] == "<b>"
+    assert (
+        cat.setting == {"class": "cat", "label": 0, "kind": "clean"}
+        and odd.setting["class"] == "<b>"
+    )
     assert cat.quantity == "class accuracy" and cat.subject == "net"
 
 

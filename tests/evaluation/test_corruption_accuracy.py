@@ -17,7 +17,7 @@ from hardy.evaluation.corruption import (
     scores,
     under_corruption,
 )
-from hardy.evaluation.statistics import Z, wilson
+from hardy.evaluation.statistics import Z, paired, wilson
 
 N = 20
 ABOUT = {"source": "generated", "parameters": "cifar", "seed": 0}
@@ -124,7 +124,7 @@ def test_a_mean_needs_all_of_its_cells() -> None:
 def test_gains_are_paired_by_picture() -> None:
     before, after = some_right(STANDARD), some_right(STANDARD, seed=1)
     for one in mean_gains(before, before, "test", "b − a", ABOUT):
-        assert one.value == 0 and one.interval == (0, 0)
+        assert one.value == 0 and one.interval == paired(0, 0, one.n)
     (gain, *others) = mean_gains(before, after, "test", "b − a", ABOUT)
     assert (gain.quantity, gain.subject) == ("mean corruption accuracy gain", "b − a")
     means = share_of_cells(after, STANDARD) - share_of_cells(before, STANDARD)
@@ -142,4 +142,4 @@ def test_gains_are_paired_by_picture() -> None:
 def test_one_picture_says_nothing_of_others() -> None:
     right = {name: dict.fromkeys(SEVERITIES, torch.tensor([True])) for name in STANDARD}
     for one in mean_accuracies(right, "test", "net", ABOUT):
-        assert (one.value, one.interval) == (1.0, (0.0, 1.0))
+        assert (one.value, one.interval) == (1.0, wilson(1, 1))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from math import comb
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import SHARED
 from hardy.data.load import load_data
 from hardy.data.loader import Batch
 from hardy.data.splits import Split
@@ -35,6 +35,7 @@ from suspicious_nets import (
     block_pictures,
 )
 
+SHARED = Path(__file__).resolve().parents[3] / "shared"
 EPS = 20 / 255
 LARGE = "stands at a large radius"
 HALF = Normalize([0.5], [0.5])
@@ -276,10 +277,11 @@ def test_more_outputs_than_classes(pictures: Split) -> None:
 
 
 def test_few_pictures_are_not_at_chance() -> None:
-    logits, y = torch.eye(2).repeat(25, 1), torch.tensor([0, 0]).repeat(25)
+    logits, y = torch.eye(2).repeat(25, 1), torch.tensor([0, 0, 1, 1]).repeat(13)[:50]
     assert labels.at_chance(logits[:48], y[:48]) is None
     finding = labels.at_chance(logits, y)
     assert finding is not None and finding.grade == "fatal"
+    assert labels.at_chance(logits, torch.zeros_like(y)) is None, "a class alone tells nothing"
 
 
 @pytest.mark.parametrize(("deaf", "grade"), [(7, None), (10, "mild"), (40, "serious")])

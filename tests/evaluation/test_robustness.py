@@ -156,6 +156,16 @@ def test_gains_count_who_changed() -> None:
     assert clean.quantity == "clean accuracy gain" and robust.quantity == "robust accuracy gain"
 
 
+def test_nan_is_of_no_class() -> None:
+    """The largest of NaNs is the first, and pictures of class 0 would be called robust."""
+    model = TwoClasses()
+    split = some_split(model)
+    with torch.no_grad():
+        model.b.fill_(float("nan"))
+    with pytest.raises(ValueError, match="NaN or infinite logits"):
+        judge(model, split, Protocol(PGD(Linf(EPS))))
+
+
 def test_no_restarts_is_an_error() -> None:
     with pytest.raises(ValueError, match="restarts must be at least 1, not 0"):
         Protocol(PGD(Linf(EPS)), restarts=0)

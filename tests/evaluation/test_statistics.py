@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from hardy.evaluation.statistics import (
     above,
     mcnemar,
     mean_interval,
+    mean_share,
     over_seeds,
     paired,
     paired_means,
@@ -175,3 +178,19 @@ def test_what_is_not_paired() -> None:
     for shapes in [(2, 3), (0, 0)]:
         with pytest.raises(ValueError, match="no paired scores"):
             paired_means(*(torch.zeros(n) for n in shapes))
+
+
+def test_shares_without_spread_are_no_certainty() -> None:
+    """Ten pictures, right everywhere: Wilson's interval of 10 of 10; and of a difference that is
+    the same on all, the width of a count in which none changed."""
+    ones = torch.ones(10)
+    assert mean_share(ones) == (1.0, wilson(10, 10))
+    assert mean_share(ones[:1] * 0) == (0.0, wilson(0, 1))
+    mean, (low, high) = mean_share(torch.tensor([0.0, 0.5, 1.0, 0.5]))
+    half = Z * math.sqrt(0.5 / 3) / 2  # the sample's variance is (0.25 + 0.25) / 3
+    assert (mean, low, high) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
+    assert paired_means(ones, ones) == (0.0, paired(0, 0, 10))
+    difference, (low, high) = paired_means(ones * 0.25, ones * 0.75)
+    assert (difference, high - low) == pytest.approx((0.5, 2 * paired(0, 0, 10)[1]))
+    with pytest.raises(ValueError, match="no shares"):
+        mean_share(torch.zeros(0))

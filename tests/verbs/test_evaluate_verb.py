@@ -338,6 +338,15 @@ def test_steps_of_processes_become_steps_of_the_whole(tmp_path: Path) -> None:
     assert steps.names() == ["0_PGD"]
 
 
+def test_a_step_that_a_process_lacks_is_not_passed_over(tmp_path: Path) -> None:
+    for lacking in range(2):
+        steps = Steps(tmp_path / str(lacking))
+        steps.within(f"shard-{1 - lacking}-of-2").keep_tensors("0 PGD", {"by": torch.arange(5)})
+        with pytest.raises(AssertionError, match="has not kept 0_PGD"):
+            shards.join(steps, 2)
+        assert steps.names() == []
+
+
 def test_a_network_chosen_on_this_test_split_is_marked(better: Path, tmp_path: Path) -> None:
     results = evaluated(better, *QUICK, "--limit", "20", out=tmp_path / "e")
     assert not any("flattered" in note for note in results.notes), "better was chosen on val"

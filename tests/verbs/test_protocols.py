@@ -77,3 +77,11 @@ def test_the_random_version_averages_gradients() -> None:
 def test_dlr_on_two_classes_is_refused() -> None:
     with pytest.raises(ValueError, match="needs 3 classes"):
         protocols_of(asked("apgd-dlr"), 2)
+
+
+def test_the_random_version_on_two_classes_is_said_aloud() -> None:
+    (found,) = protocols_of(asked("autoattack-rand"), 2)
+    (stage,) = found.stages
+    assert stage.name == "APGD-CE" and len(stage.runs) == 2
+    (said,) = remarks(asked("autoattack-rand"), 2)
+    assert "cross-entropy twice" in said and not remarks(asked("autoattack-rand"), 3)

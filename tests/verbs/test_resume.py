@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,7 @@ def test_mrc_and_evaluate_go_on_too(
 ) -> None:
     for verb, words, where in (
         ("mrc", (*MRC, "--checkpoint", robust), "hardy.verbs.mrc.say"),
-        ("evaluate", ("evaluate", robust, *SMALL, "--limit", "50"), "hardy.verbs.evaluate.judge"),
+        ("evaluate", ("evaluate", robust, *SMALL, "--limit", "50"), "hardy.verbs.tallies.judge"),
     ):
         whole, out = tmp_path / f"{verb} whole", tmp_path / f"{verb} stopped"
         assert hardy(*words, "--out", whole) == 0
@@ -182,6 +183,24 @@ def test_another_flag_is_refused_by_its_name(
     assert "--weight-decay 0.0005, not 0" in line
     line = refused(capsys, *MRC, "--checkpoint", robust, "--out", robust, "--resume")
     assert "another verb" in line
+
+
+def test_another_network_in_the_same_file_is_refused(
+    robust: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, file, out = tmp_path / "net", tmp_path / "net" / "best.safetensors", tmp_path / "e"
+    shutil.copytree(robust, folder)
+    words = ("evaluate", robust, folder, *SMALL, "--limit", "20", "--curve-pictures", "0")
+    words = (*words, "--preflight-pictures", "0", "--out", out)
+    assert hardy(*words) == 0
+    before, was = (out / "results.json").read_bytes(), file.read_bytes()
+    file.write_bytes(was[:-1] + bytes([was[-1] ^ 1]))  # the last bit of one weight
+    capsys.readouterr()
+    line = refused(capsys, *words, "--resume")
+    assert "was started with other weights in net: give the same file" in line
+    assert (out / "results.json").read_bytes() == before
+    file.write_bytes(was)
+    assert hardy(*words, "--resume") == 0
 
 
 def test_a_folder_with_a_run_needs_resume(robust: Path, capsys: pytest.CaptureFixture[str]) -> None:

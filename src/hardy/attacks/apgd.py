@@ -25,7 +25,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hardy.attacks.search import Active, Found, must_be_finite, target_class
+from hardy.attacks.search import Active, Found, gradient, must_be_finite, target_class
 from hardy.draws import Draws
 from hardy.losses import cross_entropy, dlr, dlr_towards
 from hardy.modes import Forward
@@ -42,7 +42,7 @@ class APGD:
     loss: 'ce' or 'dlr', or towards a class 'ce-t' or 'dlr-t'; target: that class, by its rank
     among the wrong ones on the clean picture. rho: the share of rising steps that keeps the
     step size. eot: forward passes over which a gradient is averaged, for networks that draw
-    random numbers.
+    random numbers; an example is then broken where the mean of as many passes says so.
 
     Raises ValueError for settings out of range, and when run where the loss needs more classes.
     """
@@ -86,6 +86,8 @@ class APGD:
         self, forward: Forward, x: Tensor, y: Tensor, draws: Draws, judge: Forward | None = None
     ) -> Found:
         """Attack a batch once, from a random start; see `search.Attack`."""
+        if self.eot > 1:  # of a hundred single looks one may say another class by luck
+            judge = _averaged(judge or forward, self.eot)
         active = Active(x, y, judge)
         with torch.no_grad():
             logits = forward(x)
@@ -152,11 +154,16 @@ class APGD:
             with torch.enable_grad():
                 logits = forward(x_adv)
                 f = self._objective(logits, y, target)
-                (grad,) = torch.autograd.grad(f.sum(), x_adv)
+                grad = gradient(f.sum(), x_adv)
             if self.eot == 1:
                 return logits.detach(), f.detach(), grad
             total, sum_of_losses = total + grad, sum_of_losses + f.detach()
         return logits.detach(), sum_of_losses / self.eot, total / self.eot
+
+
+def _averaged(forward: Forward, passes: int) -> Forward:
+    """The mean logits of several passes."""
+    return lambda x: torch.stack([forward(x) for _ in range(passes)]).mean(0)
 
 
 class State:

@@ -34,10 +34,11 @@ def autoattack(
 ) -> tuple[Stage, ...]:
     """The stages of a version, in their order; `shortened` says what few classes change."""
     if version == "rand":
-        return (
-            Stage("APGD-CE", (APGD(threat, eot=EOT),)),
-            Stage("APGD-DLR", (APGD(threat, loss=_dlr(num_classes), eot=EOT),)),
-        )
+        first = APGD(threat, eot=EOT)
+        if num_classes < FEWEST_CLASSES["dlr"]:
+            return (Stage("APGD-CE", (first, first)),)
+        second = APGD(threat, loss="dlr", eot=EOT)
+        return Stage("APGD-CE", (first,)), Stage("APGD-DLR", (second,))
     stages = (Stage("APGD-CE", (APGD(threat),)), apgd_t(threat, num_classes))
     if version == "standard":
         stages += (fab_t(threat, num_classes), Stage("Square", (Square(threat),)))
@@ -58,8 +59,15 @@ def fab_t(threat: Threat, num_classes: int) -> Stage:
     return _towards_each("FAB-T", lambda target: FAB(threat, target=target), num_classes)
 
 
-def shortened(num_classes: int) -> str:
-    """What a set of few classes changes in these attacks, a sentence; empty for ten or more."""
+def shortened(num_classes: int, version: Version = "standard") -> str:
+    """What a set of few classes changes in a version, a sentence; empty where it is nothing."""
+    if version == "rand":
+        if num_classes >= FEWEST_CLASSES["dlr"]:
+            return ""
+        return (
+            f"With {num_classes} classes the random version of AutoAttack ascends cross-entropy "
+            "twice, for the difference of logits ratio needs three classes."
+        )
     if num_classes > TARGETS:
         return ""
     kept = f"the targeted attacks have {num_classes - 1} targets instead of {TARGETS}"
@@ -69,10 +77,6 @@ def shortened(num_classes: int) -> str:
         f"With {num_classes} classes {kept}, and APGD-T ascends cross-entropy, for the targeted "
         "difference of logits ratio needs four classes."
     )
-
-
-def _dlr(num_classes: int) -> Literal["ce", "dlr"]:
-    return "dlr" if num_classes >= FEWEST_CLASSES["dlr"] else "ce"
 
 
 def _towards_each(name: str, attack: Callable[[int], APGD | FAB], num_classes: int) -> Stage:

@@ -28,9 +28,9 @@ import torch
 from torch import Tensor
 
 from hardy.attacks.hyperplane import shift_onto
-from hardy.attacks.search import Active, Found, must_be_finite, target_class
+from hardy.attacks.search import Active, Found, gradient, must_be_finite, target_class
 from hardy.draws import Draws
-from hardy.losses import full
+from hardy.losses import difference, full
 from hardy.modes import Forward
 from hardy.threat import Threat
 
@@ -110,7 +110,7 @@ class FAB:
                 must_be_finite(logits)
                 if target is None:
                     target = target_class(logits.detach(), y, self.target)
-                f = (logits.gather(1, target[:, None]) - logits.gather(1, active.y[:, None]))[:, 0]
+                f = difference(logits, active.y, target)
             over = logits.argmax(1) != active.y
             near = over & (inside | (distance <= self.eta * threat.eps))
             shown, logits = self._shown(forward, x_adv.detach(), active.x, logits, near & ~inside)
@@ -118,7 +118,7 @@ class FAB:
             if step == self.steps or not len(active):
                 x_adv = x_adv if keep is None else x_adv[keep]
                 break
-            (normal,) = torch.autograd.grad(f.sum(), x_adv)
+            normal = gradient(f.sum(), x_adv)
             x_adv, f = x_adv.detach(), f.detach()
             if keep is not None:
                 x_adv, f, normal, over = x_adv[keep], f[keep], normal[keep], over[keep]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hardy.attacks.search import Found
+from hardy.attacks.search import Found, gradient, must_be_finite
 from hardy.draws import Draws
 from hardy.losses import cross_entropy, margin
 from hardy.modes import Forward
@@ -104,7 +104,9 @@ class PGD:
         is misclassified."""
         x_adv = self(forward, x, y, draws)
         with torch.no_grad():
-            broken = (judge or forward)(x_adv).argmax(1) != y
+            logits = (judge or forward)(x_adv)
+            must_be_finite(logits)
+            broken = logits.argmax(1) != y
         return Found(torch.where(broken.view(-1, *[1] * (x.ndim - 1)), x_adv, x), broken)
 
     def ascend(self, objective: Objective, x: Tensor, start: Tensor) -> Tensor:
@@ -112,8 +114,7 @@ class PGD:
         x_adv = start
         for _ in range(self.steps):
             x_adv = x_adv.detach().requires_grad_()
-            # The gradient to the input alone: parameters keep theirs, and cost nothing.
-            (grad,) = torch.autograd.grad(objective(x_adv).sum(), x_adv)
+            grad = gradient(objective(x_adv).sum(), x_adv)
             with torch.no_grad():
                 x_adv = self.threat.project(x_adv + self.step * self.threat.steepest(grad), x)
         return x_adv.detach()

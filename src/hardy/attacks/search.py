@@ -94,7 +94,9 @@ class Active:
         must_be_finite(logits[wrong])  # NaN is the largest of logits, and of no class
         if self.judge is not None:
             seen = wrong.nonzero()[:, 0]
-            wrong[seen] = self.judge(x_adv[seen]).argmax(1) != self.y[seen]
+            logits = self.judge(x_adv[seen])
+            must_be_finite(logits)
+            wrong[seen] = logits.argmax(1) != self.y[seen]
             if not wrong.any():
                 return None
         gone = self.rows[wrong]
@@ -125,6 +127,20 @@ def target_class(logits: Tensor, y: Tensor, rank: int) -> Tensor:
         )
     wrong = logits.scatter(1, y[:, None], float("-inf"))
     return wrong.topk(rank, 1).indices[:, -1]
+
+
+def gradient(value: Tensor, x: Tensor) -> Tensor:
+    """The gradient of a value to the pictures alone: parameters keep theirs, and cost nothing.
+
+    Raises ValueError where the value does not depend on them differentiably.
+    """
+    (grad,) = torch.autograd.grad(value, x, allow_unused=True) if value.requires_grad else (None,)
+    if grad is None:
+        raise ValueError(
+            "the network has no gradient to its input, so no attack can follow it: measure it "
+            "with --attack square --curve-pictures 0"
+        )
+    return grad
 
 
 def must_be_finite(values: Tensor) -> None:

@@ -46,7 +46,7 @@ class Split:
 
     def pixels(self, rows: Tensor | slice) -> Tensor:
         """The pictures of some rows as float32 (B, C, H, W) in [0, 1]."""
-        return self.images[rows].to(torch.float32).div_(255)
+        return self.images[rows] / 255
 
 
 @dataclass(frozen=True)

@@ -10,22 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hardy.data.loader import batches
 from hardy.data.splits import Split
 from hardy.evaluation.pictures import found_again
 from hardy.evaluation.results import Measurement, Scalar
 from hardy.evaluation.robustness import Ensemble, Protocol, Verdicts
 from hardy.evaluation.statistics import wilson
 from hardy.files import written_whole
-from hardy.modes import Forward
 
 KIND = "confusion"
-
-
-@torch.no_grad()
-def predicted(forward: Forward, split: Split, batch_size: int = 256) -> Tensor:
-    """The class that each picture is taken for, int64 (N,)."""
-    return torch.cat([forward(b.x).argmax(1) for b in batches(split, batch_size, seed=0)])
 
 
 def predicted_under(
@@ -49,7 +41,7 @@ def predicted_under(
         with torch.no_grad():
             found[rows] = model(x_adv).argmax(1)
         lost[rows] = False
-    if len(rows := lost.nonzero()[:, 0]):
+    for rows in lost.nonzero()[:, 0].split(protocol.batch_size):
         with torch.no_grad():
             logits = model(split.pixels(rows))
         found[rows] = logits.scatter(1, clean[rows, None], float("-inf")).argmax(1)

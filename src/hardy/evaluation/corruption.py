@@ -18,7 +18,7 @@ from hardy.data.corruptions import EXTRA, FAMILIES, SEVERITIES, STANDARD
 from hardy.data.splits import Split
 from hardy.evaluation.results import Measurement, Scalar
 from hardy.evaluation.robustness import accuracy, rightly
-from hardy.evaluation.statistics import mean_interval, paired_means
+from hardy.evaluation.statistics import mean_share, paired_means
 from hardy.modes import Forward
 
 # Of one network: by corruption, and there by severity, who is right; bool (N,).
@@ -99,16 +99,15 @@ def mean_accuracies(
     """Mean corruption accuracies, with intervals over the pictures."""
     found = []
     for of, share in scores(right).items():
-        mean, n = float(share.mean()), len(share)
-        low, high = mean_interval(mean, float(share.std()), n) if n > 1 else (0.0, 1.0)
+        mean, interval = mean_share(share)
         found.append(
             Measurement(
                 "mean corruption accuracy",
                 mean,
                 split,
-                n,
+                len(share),
                 subject,
-                (max(0.0, low), min(1.0, high)),
+                interval,
                 setting={"of": of, **setting},
             )
         )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from hardy.attacks.active_set import STANDS, Kept, Stage, cascade
+from hardy.attacks.active_set import STANDS, Stage, cascade
 from hardy.attacks.pgd import PGD
 from hardy.data.splits import Split
 from hardy.evaluation.results import Measurement, Scalar
@@ -41,7 +41,6 @@ def standing_at(
     seed: int = 0,
     batch_size: int = 256,
     judge: Forward | None = None,
-    kept: Kept | None = None,
     on_pictures: Callable[[int], None] = lambda _: None,
 ) -> Tensor:
     """Which of the examples that stand withstand one run of the attack, bool (N,).
@@ -57,7 +56,6 @@ def standing_at(
         seed=seed,
         batch_size=batch_size,
         judge=judge,
-        kept=kept,
         on_batch=lambda now: on_pictures(now.attacked),
     )
     return by == STANDS

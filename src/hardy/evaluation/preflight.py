@@ -4,8 +4,8 @@ accurate, than it is.
     >>> for finding in preflight(model, test, Linf(8 / 255), num_classes=10):
     ...     print(finding.grade, finding.check, finding.sentence)
 
-A few hundred pictures and short attacks, about a hundred forward passes of them. Silence proves
-nothing; docs/preflight.md lists every check with its threshold.
+A few hundred pictures and short attacks: 70 to 90 forward passes of them, 13 to 17 with a
+gradient. Silence proves nothing; docs/preflight.md lists every check with its threshold.
 
 Sources: Athalye, Carlini and Wagner, Obfuscated gradients give a false sense of security (ICML
 2018); Carlini et al., On evaluating adversarial robustness (2019).
@@ -28,7 +28,7 @@ from hardy.evaluation.checks import gradients, labels, masking, outputs
 from hardy.evaluation.checks.given import as_given, check_pixels, too_few
 from hardy.evaluation.results import Finding
 from hardy.losses import cross_entropy
-from hardy.modes import Forward, evaluating, forward_in, frozen
+from hardy.modes import Forward, evaluating, forward_in, frozen, without_tf32
 from hardy.threat import Threat
 
 __all__ = ["as_given", "check_pixels", "preflight", "too_few"]
@@ -58,12 +58,13 @@ def preflight(
     """
     if not len(split):
         raise ValueError("no pictures to check a network on: give a split that is not empty")
-    found = [*as_given(model)]
     sample = limited(split, pictures, seed)
     draws = Draws(seed, 0, sample.index)
     batch = Batch(sample.pixels(slice(None)), sample.labels, sample.index, draws)
+    found = [*as_given(model), *_there(check_pixels(batch.x))]
     others = {} if transfer is None else transfer
-    with evaluating(model, *others.values()), frozen(model, *others.values()):
+    nets = (model, *others.values())
+    with evaluating(*nets), frozen(*nets), without_tf32():
         logits = outputs.logits_of(model, batch.x, batch_size)
         must_be_finite(logits)
         if logits.shape[1] < num_classes:
@@ -153,6 +154,8 @@ def _of_attacks(
         if len(standing):
             yield from _there(masking.black_box_wins(forward, standing, threat, batch_size, judge))
             for name, other in others.items():
+                if gradients.slopes(other, standing.x[:1], standing.y[:1], batch_size) is None:
+                    continue  # nothing that its gradients could find
                 moved = _last_iterates(pgd, other, standing, batch_size)
                 said = outputs.logits_of(judge or forward, moved, batch_size).argmax(1)
                 yield from _there(masking.transfer_wins(name, said != standing.y))

@@ -115,7 +115,7 @@ def reference_stage(
     network must be in eval mode. torch's own random state is left as it was."""
     device = split.images.device
     standing = standing.clone()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         attacks = _attacks(model, threat, seed, min(TARGETS, num_classes - 1), device)
         attacks.attacks_to_run = [stage]
         for part in standing.nonzero()[:, 0].split(batch_size):

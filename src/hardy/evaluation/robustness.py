@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from hardy.attacks.active_set import STANDS, Kept, Progress, Stage, cascade
 from hardy.attacks.pgd import PGD
+from hardy.attacks.search import must_be_finite
 from hardy.console import progress
 from hardy.data.loader import batches
 from hardy.data.splits import Split
 from hardy.evaluation.results import Measurement, Scalar
 from hardy.evaluation.statistics import mcnemar, paired, wilson
 from hardy.models.folded import folded
-from hardy.modes import Forward, evaluating, forward_in, frozen
+from hardy.modes import Forward, evaluating, forward_in, frozen, without_tf32
 from hardy.threat import Threat
 
 
@@ -116,6 +117,7 @@ def judge(
     with (
         evaluating(model),
         frozen(model),
+        without_tf32(),
         progress(label or "attacking", len(split) * runs) as advance,
     ):
         clean = rightly(model, split, protocol.batch_size)
@@ -155,10 +157,23 @@ def adversarial(model: nn.Module, split: Split, protocol: Protocol) -> Tensor:
     return torch.cat(found)
 
 
-@torch.no_grad()
 def rightly(forward: Forward, split: Split, batch_size: int = 256) -> Tensor:
-    """Which examples are classified rightly, bool (N,)."""
-    found = [forward(b.x).argmax(1) == b.y for b in batches(split, batch_size, seed=0)]
+    """Which examples are classified rightly, bool (N,). Raises ValueError as `predicted`."""
+    return predicted(forward, split, batch_size) == split.labels
+
+
+@torch.no_grad()
+@without_tf32()
+def predicted(forward: Forward, split: Split, batch_size: int = 256) -> Tensor:
+    """The class that each picture is taken for, int64 (N,).
+
+    Raises ValueError where the network gives NaN or infinity, which would be of some class too.
+    """
+    found = [split.labels[:0]]
+    for batch in batches(split, batch_size, seed=0):
+        logits = forward(batch.x)
+        must_be_finite(logits)
+        found.append(logits.argmax(1))
     return torch.cat(found)
 
 

@@ -79,6 +79,20 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float, tuple[float, floa
     return mean, std, (mean - half, mean + half)
 
 
+def mean_share(shares: Tensor) -> tuple[float, tuple[float, float]]:
+    """The mean of a share of each picture, fractions (N,), and its 95 % interval over the
+    pictures: by the normal limit, by Wilson's where they have no spread.
+
+    Raises ValueError where there is none.
+    """
+    if shares.ndim != 1 or not len(shares):
+        raise ValueError(f"no shares of pictures: shape {tuple(shares.shape)}, not (N,)")
+    mean, n = float(shares.double().mean()), len(shares)
+    std = float(shares.double().std()) if n > 1 else 0.0
+    low, high = mean_interval(mean, std, n) if std else wilson(round(mean * n), n)
+    return mean, (max(0.0, low), min(1.0, high))
+
+
 def paired_means(before: Tensor, after: Tensor) -> tuple[float, tuple[float, float]]:
     """The mean difference after - before of scores of the same pictures, fractions (N,), and
     its 95 % interval over the pictures; that of a single picture is [-1, 1].
@@ -93,4 +107,7 @@ def paired_means(before: Tensor, after: Tensor) -> tuple[float, tuple[float, flo
     if n == 1:
         return mean, (-1.0, 1.0)
     low, high = mean_interval(mean, float(difference.std()), n)
+    if low == high:  # no spread among so many is no certainty: as of a count in which none changed
+        half = paired(0, 0, n)[1]
+        low, high = mean - half, mean + half
     return mean, (max(-1.0, low), min(1.0, high))

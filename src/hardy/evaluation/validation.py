@@ -107,8 +107,9 @@ def _measurement(where: str, entry: object) -> None:
     _scalars(f"{where} setting", m["setting"])
     of = str(m["setting"].get("of")) if quantity == "mean over seeds" else quantity
     low = -1 if is_difference(of) else 0
-    if (is_accuracy(of) or is_difference(of)) and not low <= value <= 1:
-        raise ValueError(f"{where} is {value:g}, not a fraction from {low} to 1")
+    for end in (value, *(m["interval"] or ())):
+        if (is_accuracy(of) or is_difference(of)) and not low <= end <= 1:
+            raise ValueError(f"{where} is {end:g}, not a fraction from {low} to 1")
     if of.startswith("robust accuracy") and of != "robust accuracy drop":
         missing = [name for name in ATTACKED if m["setting"].get(name) is None]
         if missing:

@@ -84,7 +84,7 @@ def _of_one(job: Job, label: str, tally: Tally) -> list[Measurement]:
             found += _stages(protocol, verdicts.by, split, label)
         withstood = tally.reference.get(attack_name(protocol))
         if withstood is not None:
-            setting = {**protocol.setting, "package": job.package}
+            setting = {**protocol.setting, "dtype": "fp32", "package": job.package}
             found.append(accuracy("robust accuracy (reference)", withstood, split, label, setting))
     settings: dict[str, dict[str, Scalar]] = {
         "clean": {"kind": "clean", "dtype": "fp32"},
@@ -137,7 +137,7 @@ def _over_seeds(by_network: list[list[Measurement]]) -> list[Measurement]:
         one = same[0]
         if one.quantity not in AVERAGED or one.setting.get("of", "standard 15") != "standard 15":
             continue
-        mean, std, interval = over_seeds([each.value for each in same])
+        mean, std, (low, high) = over_seeds([each.value for each in same])
         setting = {**one.setting, "of": one.quantity, "std": std, "networks": len(same)}
         subject = f"mean of {len(same)} networks"
         found.append(
@@ -146,7 +146,7 @@ def _over_seeds(by_network: list[list[Measurement]]) -> list[Measurement]:
                 quantity="mean over seeds",
                 value=mean,
                 subject=subject,
-                interval=interval,
+                interval=(max(0.0, low), min(1.0, high)),  # of accuracies, all of them
                 no_interval="",
                 setting=setting,
             )

@@ -4,6 +4,9 @@ side on one test split, after a look for what would make a robust accuracy worth
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
+
+from torch import Tensor, nn
 
 from hardy import config
 from hardy.console import say
@@ -12,11 +15,13 @@ from hardy.evaluation.results import Finding, Results
 from hardy.evaluation.steps import Steps
 from hardy.verbs.comparison import keep_files, measured
 from hardy.verbs.folder import RunFolder, finish
-from hardy.verbs.inputs import attack_of, device_of, keywords
-from hardy.verbs.measuring import Job, described, job_of
+from hardy.verbs.inputs import attack_of, device_of, fingerprint, keywords
+from hardy.verbs.measuring import Job, attack_name, job_of
 from hardy.verbs.protocols import remarks
 from hardy.verbs.shards import check_devices, tally_in_shards
 from hardy.verbs.tallies import tallies
+
+GIVEN = "given"  # under which the steps keep what they were taken with
 
 
 def run(asked: config.Evaluate) -> Results:
@@ -31,7 +36,9 @@ def run(asked: config.Evaluate) -> Results:
     if asked.devices > 1:
         check_devices(job, device)
     folder = RunFolder("evaluate", asked)
-    job, steps = job.to(device), folder.steps()
+    steps = folder.steps()
+    _must_be_the_same(job, steps, folder.path)
+    job = job.to(device)
     results = folder.results()
     results.facts |= _facts(job, device.type)
     results.notes += _notes(job)
@@ -47,13 +54,42 @@ def run(asked: config.Evaluate) -> Results:
 evaluate = keywords(config.Evaluate, run)
 
 
+def _must_be_the_same(job: Job, steps: Steps, folder: Path) -> None:
+    """Keep what tells the networks and the pictures from others. Raises ValueError where those
+    of the run to go on with were others: its steps would be taken for theirs."""
+    test = job.test
+    pictures = {"images": test.images, "labels": test.labels, "index": test.index}
+    mine = {
+        "networks": [fingerprint(_weights(net.model)) for net in job.nets.values()],
+        "test": fingerprint(pictures),
+    }
+    known = steps.json(GIVEN)
+    if known is None:
+        steps.keep_json(GIVEN, mine)
+        return
+    same = zip(job.nets, known["networks"], mine["networks"], strict=True)
+    others = [f"other weights in {label}" for label, old, new in same if old != new]
+    others += ["other test pictures"] if known["test"] != mine["test"] else []
+    if others:
+        raise ValueError(
+            f"the run in {folder} was started with {' and '.join(others)}: give the same file or "
+            "object, or another --out"
+        )
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    """Also the buffers that no file of weights holds."""
+    kept = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
+    return {**dict(model.named_buffers()), **kept}
+
+
 def _facts(job: Job, device: str) -> dict[str, str | int]:
     models = dict.fromkeys(net.architecture.model for net in job.nets.values())
     facts: dict[str, str | int] = {
         "model": ", ".join(models),
         "data": job.data.name,
         "threat": repr(attack_of(job.asked).threat),
-        "attack": "; ".join(described(protocol) for protocol in job.protocols),
+        "attack": ", ".join(attack_name(protocol) for protocol in job.protocols),
     }
     if job.asked.preflight_pictures:
         facts["preflight"] = min(job.asked.preflight_pictures, len(job.test))

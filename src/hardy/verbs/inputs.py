@@ -5,23 +5,24 @@ Everything that can be wrong with the arguments is found here, before a file is 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 import math
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from hardy import config
 from hardy.attacks.pgd import PGD
 from hardy.data.load import load_data
-from hardy.data.splits import DataSet, limited
+from hardy.data.splits import DataSet, Split, limited
 from hardy.evaluation.robustness import Protocol
 from hardy.models.architecture import Architecture
 from hardy.models.load import Checkpoint, read_checkpoint
@@ -100,11 +101,14 @@ def keywords(kind: Callable[P, C], run: Callable[[C], R]) -> Callable[P, R]:
 
 
 def check(asked: Any) -> None:
-    """Raises ValueError for a number out of range or a word that is no choice, naming the
-    flag. What only one verb asks for is checked there."""
+    """Raises ValueError for a number out of range, a word that is no choice or one value where
+    several are due, naming the flag. What only one verb asks for is checked there."""
     for name, hint in typing.get_type_hints(type(asked)).items():
         flag = "--" + name.replace("_", "-")
         value = getattr(asked, name)
+        # A word is a sequence too: its letters would be taken for the values.
+        if typing.get_origin(hint) is tuple and isinstance(value, str | Path | int | float):
+            raise ValueError(f"{flag}: give several in a tuple: {name}=({value!r},)")
         for one in value if isinstance(value, tuple | list) else (value,):
             if one is None:
                 continue
@@ -157,14 +161,48 @@ def data_of(asked: config.OnData, limit_train: int | None = None) -> DataSet:
 
 
 def _from_python(data: DataSet, limit_train: int | None) -> DataSet:
-    """A data set that was handed in; its pictures say which it is where it does not itself."""
+    """A data set that was handed in; its pictures say which it is where it does not itself.
+
+    Raises ValueError where its tensors are not what a split is made of.
+    """
     digest = hashlib.sha256()
     for split in (data.train, data.val, data.test):
+        _must_be_pictures(split)
         for part in (split.images, split.labels):
-            digest.update(part.cpu().contiguous().numpy().data)
+            digest.update(_bytes(part))
     known = {"content_hash": digest.hexdigest()[:16], "val_fraction": "its own"}
     train = limited(data.train, limit_train, DATA_SEED)
     return replace(data, train=train, provenance={**known, **data.provenance})
+
+
+def _must_be_pictures(split: Split) -> None:
+    images, labels = split.images, split.labels
+    if images.dtype != torch.uint8 or images.dim() != 4:
+        raise ValueError(
+            f"the images of {split.name} are {images.dtype} of shape {tuple(images.shape)}: give "
+            "uint8 0..255 of shape (N, C, H, W); for float pixels: (x * 255).round().byte()"
+        )
+    if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+        raise ValueError(
+            f"the labels of {split.name} are {labels.dtype} of shape {tuple(labels.shape)}: give "
+            f"int64 of shape ({len(images)},), the class of each image"
+        )
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """What tells tensors from others: a hash of their names, types, shapes and bits, the same
+    in whatever order, on whatever device and in whatever memory layout they come."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(_bytes(tensor))
+    return digest.hexdigest()[:16]
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    # As uint8, for NumPy has no bfloat16.
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data
 
 
 def attack_of(asked: config.Attacked) -> PGD:
@@ -186,18 +224,20 @@ def protocol_of(
 def checkpoint_of(asked: config.FromCheckpoint, data: DataSet, device: torch.device) -> Checkpoint:
     """The network of --checkpoint, on the device, fit for the data.
 
-    Raises ValueError where none is given or where it does not take these pictures.
+    A network that was handed in is copied, and stays as it is. Raises ValueError where none is
+    given, where it cannot be copied or where it does not take these pictures.
     """
+    model = _copied(asked.model) if isinstance(asked.model, nn.Module) else asked.model
     if asked.checkpoint is None:
-        if isinstance(asked.model, nn.Module):
+        if isinstance(model, nn.Module):
             spec = Architecture("a network from Python", data.num_classes, data.in_channels, "none")
-            found = Checkpoint(asked.model.eval(), spec, data.classes, {}, False, [])
+            found = Checkpoint(model.eval(), spec, data.classes, {}, False, [])
         else:
             raise ValueError("--checkpoint is missing: give a run folder or a file of weights")
     else:
         found = read_checkpoint(
             Path(asked.checkpoint),
-            model=asked.model,
+            model=model,
             normalize=asked.normalize,
         )
     if any(value.dtype == torch.float64 for value in found.model.parameters()):
@@ -206,6 +246,17 @@ def checkpoint_of(asked: config.FromCheckpoint, data: DataSet, device: torch.dev
     must_fit(found, data)
     must_run(found.model, found.architecture.model, data)
     return replace(found, model=placed(found.model, device))
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """The same network on the CPU, with nothing shared."""
+    try:
+        return copy.deepcopy(model).cpu()
+    except Exception as error:  # whatever its own parts may raise
+        raise ValueError(
+            f"{type(model).__name__} cannot be copied ({error}), and a network from Python is "
+            "measured and trained as a copy: make copy.deepcopy work on it"
+        ) from error
 
 
 def unseen_val(found: Checkpoint, data: DataSet) -> bool:

@@ -80,8 +80,9 @@ class Job:
         # The published files have these by the size of their pictures too.
         parameters = table_for(self.data.image_size)
         if self.asked.corruption_files is not None:
-            return {"source": "published", "parameters": parameters}
-        return {"source": "generated", "parameters": parameters, "seed": self.asked.seed}
+            return {"source": "published", "parameters": parameters, "dtype": "fp32"}
+        seed = self.asked.seed
+        return {"source": "generated", "parameters": parameters, "seed": seed, "dtype": "fp32"}
 
     def corrupt(self, name: str, severity: int, part: tuple[int, int] = (0, 1)) -> Split:
         """A part of the pictures under a corruption, made or read; on their device."""

@@ -32,9 +32,12 @@ def protocols_of(asked: config.Evaluate, num_classes: int) -> list[Judged]:
 
 def remarks(asked: config.Evaluate, num_classes: int) -> list[str]:
     """What a reader must know of the attacks on a set of so few classes; mostly nothing."""
-    targeted = {"autoattack", "autoattack-quick", "apgd-t", "fab-t"} & set(asked.attack)
-    sentence = shortened(num_classes)
-    return [sentence] if targeted and sentence else []
+    found = []
+    if {"autoattack", "autoattack-quick", "apgd-t", "fab-t"} & set(asked.attack):
+        found.append(shortened(num_classes))
+    if "autoattack-rand" in asked.attack:
+        found.append(shortened(num_classes, "rand"))
+    return [sentence for sentence in found if sentence]
 
 
 def _pgd(asked: config.Evaluate, _: int) -> Protocol:

@@ -55,9 +55,10 @@ def tally_in_shards(asked: config.Evaluate, device: torch.device, steps: Steps) 
 def join(steps: Steps, world: int) -> None:
     """Write what every process has kept as steps of the whole."""
     parts = [_shard(steps, rank, world) for rank in range(world)]
-    for name in parts[0].names():
-        found = [part.tensors(name) for part in parts]
-        whole = {key: interleaved([one[key] for one in found if one]) for key in found[0] or {}}
+    for name in sorted({name for part in parts for name in part.names()}):
+        found = [kept for part in parts if (kept := part.tensors(name)) is not None]
+        assert len(found) == world, f"a process has not kept {name}"
+        whole = {key: interleaved([one[key] for one in found]) for key in found[0]}
         steps.keep_tensors(name, whole)
 
 

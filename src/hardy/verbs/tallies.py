@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from hardy.attacks.autoattack import Version
 from hardy.console import progress, say
 from hardy.data.splits import Split
-from hardy.evaluation.confusion import predicted, predicted_under
+from hardy.evaluation.confusion import predicted_under
 from hardy.evaluation.corruption import under_corruption
 from hardy.evaluation.curve import at_radius, radii, standing_at
 from hardy.evaluation.reference import reference
-from hardy.evaluation.robustness import Verdicts, judge
+from hardy.evaluation.robustness import Verdicts, judge, predicted
 from hardy.evaluation.steps import Steps
-from hardy.modes import evaluating, forward_in, frozen
+from hardy.modes import evaluating, forward_in, frozen, without_tf32
 from hardy.verbs.inputs import attack_of
 from hardy.verbs.measuring import VERSIONS, Job, attack_name, described, of_part
 from hardy.verbs.protocols import Judged
@@ -54,7 +54,7 @@ def tallies(job: Job, steps: Steps, part: tuple[int, int] = (0, 1)) -> dict[str,
     for number, (label, net) in enumerate(job.nets.items()):
         # Not the label: two may be one when written as the name of a file.
         one = _Work(job, label, net.model, steps, str(number), part)
-        with evaluating(net.model), frozen(net.model):
+        with evaluating(net.model), frozen(net.model), without_tf32():
             verdicts = one.verdicts()
             clean, attacked = one.classes(verdicts[-1])
             found[label] = Tally(clean, attacked, verdicts, one.reference(), one.standing())
