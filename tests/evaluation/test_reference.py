@@ -62,6 +62,14 @@ def test_both_break_what_lies_within_reach() -> None:
     assert 0 < theirs.sum() < N - 2
 
 
+def test_where_nobody_stands_there_is_nothing_to_attack() -> None:
+    model = linear()
+    split = split_for(model)
+    wrong = Split(split.images, (split.labels + 1) % K, split.index, "test")
+    assert not (model(wrong.pixels(slice(None))).argmax(1) == wrong.labels).any()
+    assert not reference(model, wrong, Linf(0.1), num_classes=K).any()
+
+
 def test_what_it_cannot_do_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert must_be_there("standard", 10).startswith("pyautoattack ")
     with pytest.raises(ValueError, match="no 'rand' version"):

@@ -328,8 +328,8 @@ def test_from_python_twice_with_what_was_handed_in(place: Path, tmp_path: Path) 
     )
     assert found.returncode == 0, found.stderr
     assert found.stdout.splitlines() == [
-        "1 python-1 33 False",  # one process trains the network that it is handed
-        "2 python-2 33 True",  # several train copies of it
+        "1 python-1 33 True",  # what is trained is a copy of the network that is handed over
+        "2 python-2 33 True",
         "3 python-3",
     ]
     first, second, third = (weights(tmp_path / f"python-{n}") for n in (1, 2, 3))

@@ -118,7 +118,8 @@ def reference_stage(
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         attacks = _attacks(model, threat, seed, min(TARGETS, num_classes - 1), device)
         attacks.attacks_to_run = [stage]
-        for part in standing.nonzero()[:, 0].split(batch_size):
+        rows = standing.nonzero()[:, 0]
+        for part in rows.split(batch_size) if len(rows) else ():  # it cannot do with nothing
             x, y = split.pixels(part), split.labels[part]
             x_adv, _ = attacks.run_standard_evaluation(x, y, batch_size=len(y))
             with torch.no_grad():  # what it returns is judged here, by the same rule as ours
