@@ -16,6 +16,7 @@ FOLDER holds checkpoints/ and data/; the pictures are a stratified sample of the
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import time
 from collections.abc import Iterable, Iterator
@@ -130,7 +131,8 @@ def stages_of(
     """After clean accuracy and after each stage: who stands, and the seconds it took."""
     known = known or Known.of([], len(split))
     if kind != "pyautoattack":
-        net = placed(net, torch.device("cpu"))
+        # A copy: pyautoattack is given the network as it is loaded.
+        net = placed(copy.deepcopy(net), torch.device("cpu"))
         started = time.process_time()
         search = folded(net, split.pixels(slice(0, batch_size)))
         forward = forward_in(search, "cpu", kind)
