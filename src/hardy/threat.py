@@ -38,6 +38,11 @@ class Threat(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(eps={as_fraction(self.eps)})"
 
+    @property
+    def norm(self) -> str:
+        """Its name on the command line and in settings: 'linf', 'l2'."""
+        return type(self).__name__.lower()
+
     @abstractmethod
     def random_start(self, x: Tensor, draws: Draws) -> Tensor:
         """A point drawn uniformly from the ball around x, clipped to the pixel box."""

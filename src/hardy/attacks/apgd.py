@@ -70,7 +70,7 @@ class APGD:
         """What a measurement must say of it."""
         return {
             "attack": "APGD-T" if self.targeted else f"APGD-{self.loss.upper()}",
-            "norm": type(self.threat).__name__.lower(),
+            "norm": self.threat.norm,
             "eps": self.threat.eps,
             "steps": self.steps,
             "rho": self.rho,

@@ -73,7 +73,7 @@ class FAB:
         """What a measurement must say of it."""
         return {
             "attack": "FAB-T",
-            "norm": type(self.threat).__name__.lower(),
+            "norm": self.threat.norm,
             "eps": self.threat.eps,
             "steps": self.steps,
             "target": self.target,

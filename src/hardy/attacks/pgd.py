@@ -79,7 +79,7 @@ class PGD:
         """What a measurement must say of it."""
         return {
             "attack": self.name,
-            "norm": type(self.threat).__name__.lower(),
+            "norm": self.threat.norm,
             "eps": self.threat.eps,
             "steps": self.steps,
             "step_size": self.step,

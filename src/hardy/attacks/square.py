@@ -61,7 +61,7 @@ class Square:
         """What a measurement must say of it."""
         return {
             "attack": "Square",
-            "norm": type(self.threat).__name__.lower(),
+            "norm": self.threat.norm,
             "eps": self.threat.eps,
             "queries": self.queries,
             "p_init": self.p_init,

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from hardy.data.splits import Split
-from hardy.evaluation.pictures import found_again
+from hardy.evaluation.pictures import found_again, write_arrays
 from hardy.evaluation.results import Measurement, Scalar
 from hardy.evaluation.robustness import Ensemble, Protocol, Verdicts
 from hardy.evaluation.statistics import wilson
-from hardy.files import written_whole
 
 KIND = "confusion"
 
@@ -88,5 +87,4 @@ def write_confusion(
     kept: dict[str, Any] = {"classes": np.array(classes)}
     for network, by_kind in matrices.items():
         kept |= {f"{network}/{kind}": matrix.cpu().numpy() for kind, matrix in by_kind.items()}
-    with written_whole(path) as part, part.open("wb") as file:
-        np.savez_compressed(file, **kept)
+    write_arrays(path, kept)

@@ -97,40 +97,28 @@ def mean_accuracies(
     right: Right, split: str, subject: str, setting: Mapping[str, Scalar]
 ) -> list[Measurement]:
     """Mean corruption accuracies, with intervals over the pictures."""
-    found = []
-    for of, share in scores(right).items():
-        mean, interval = mean_share(share)
-        found.append(
-            Measurement(
-                "mean corruption accuracy",
-                mean,
-                split,
-                len(share),
-                subject,
-                interval,
-                setting={"of": of, **setting},
-            )
-        )
-    return found
+    means = {of: (len(share), mean_share(share)) for of, share in scores(right).items()}
+    return _measured("mean corruption accuracy", means, split, subject, setting)
 
 
 def mean_gains(
     before: Right, after: Right, split: str, subject: str, setting: Mapping[str, Scalar]
 ) -> list[Measurement]:
     """The differences of the means after − before, paired by picture."""
-    old, new = scores(before), scores(after)
-    found = []
-    for of, share in new.items():
-        difference, interval = paired_means(old[of], share)
-        found.append(
-            Measurement(
-                "mean corruption accuracy gain",
-                difference,
-                split,
-                len(share),
-                subject,
-                interval,
-                setting={"of": of, **setting},
-            )
-        )
-    return found
+    old = scores(before)
+    new = scores(after).items()
+    means = {of: (len(share), paired_means(old[of], share)) for of, share in new}
+    return _measured("mean corruption accuracy gain", means, split, subject, setting)
+
+
+def _measured(
+    quantity: str,
+    means: Mapping[str, tuple[int, tuple[float, tuple[float, float]]]],
+    split: str,
+    subject: str,
+    setting: Mapping[str, Scalar],
+) -> list[Measurement]:
+    return [
+        Measurement(quantity, mean, split, n, subject, interval, setting={"of": of, **setting})
+        for of, (n, (mean, interval)) in means.items()
+    ]

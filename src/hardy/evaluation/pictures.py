@@ -52,7 +52,7 @@ def write_pictures(
     kept = {**_about(split, classes), "adversarial": _bytes(x_adv)}
     for network, by_kind in said.items():
         kept |= {f"{network}/{kind}": found.cpu().numpy() for kind, found in by_kind.items()}
-    _write(path, kept)
+    write_arrays(path, kept)
 
 
 def found_again(
@@ -103,7 +103,7 @@ def write_broken(path: Path, split: Split, classes: Sequence[str], of: Mapping[s
             f"{network}/adversarial class": one.adversarial.cpu().numpy(),
             f"{network}/broken": one.broken.cpu().numpy(),
         }
-    _write(path, kept)
+    write_arrays(path, kept)
 
 
 def _about(split: Split, classes: Sequence[str]) -> dict[str, Any]:
@@ -118,6 +118,7 @@ def _bytes(x: Tensor) -> np.ndarray:
     return (x * 255).round().byte().cpu().numpy()
 
 
-def _write(path: Path, kept: Mapping[str, Any]) -> None:
+def write_arrays(path: Path, kept: Mapping[str, Any]) -> None:
+    """Write arrays as a compressed npz, whole or not at all."""
     with written_whole(path) as part, part.open("wb") as file:
         np.savez_compressed(file, **kept)

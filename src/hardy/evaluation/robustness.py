@@ -78,7 +78,7 @@ class Ensemble:
         """What a measurement must say of it."""
         return {
             "attack": self.name,
-            "norm": type(self.threat).__name__.lower(),
+            "norm": self.threat.norm,
             "eps": self.threat.eps,
             **self.more,
             "seed": self.seed,
