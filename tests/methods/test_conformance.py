@@ -92,7 +92,7 @@ def some_net(seed: int) -> nn.Sequential:
 def some_nets() -> Nets:
     student = some_net(0)
     teachers: dict[str, nn.Module] = defaultdict(lambda: some_net(1).eval())
-    for role in ("teacher", "robust", "clean"):
+    for role in ("robust", "natural"):
         teachers[role]  # a defaultdict makes whatever other role a method asks for
     return Nets(student=student, module=student, forward=student, teachers=teachers)
 
@@ -234,7 +234,9 @@ def test_a_step_is_the_optimizers_and_lowers_the_loss(method: Method) -> None:
 @every_method
 def test_a_batch_of_one_and_two_classes(method: Method) -> None:
     net = nn.Sequential(some_net(0), nn.Linear(K, 2))
-    nets = method.prepare(replace(some_nets(), student=net, module=net, forward=net))
+    plain = some_nets()
+    two = {role: nn.Sequential(each, nn.Linear(K, 2)) for role, each in plain.teachers.items()}
+    nets = method.prepare(replace(plain, student=net, module=net, forward=net, teachers=two))
     batch = some_batch(1, 2)
     x_adv = method.adversary(nets, batch, PGD(Linf(8 / 255), steps=2))
     assert x_adv.shape == (1, 3, 8, 8)
@@ -301,7 +303,13 @@ def test_settings_are_a_frozen_dataclass_that_prints_itself(method: Method) -> N
 
 
 def test_all_of_them_are_found() -> None:
-    assert {"standard", "pgd_at", "trades", "mart", "score", "fast_at"} <= set(names())
+    assert {"standard", "pgd_at", "trades", "mart", "score", "fast_at"} | {
+        "ard",
+        "iad",
+        "rslad",
+        "adaad",
+        "adaiad",
+    } <= set(names())
     assert "AWP" in {kind.__name__ for kind in wrappers()}
     assert "PGDAT(attack_mode='train')" in map(repr, bare_and_wrapped())
-    assert not {"protocol", "find", "options", "wrappers"} & set(names())
+    assert not {"protocol", "find", "options", "wrappers", "teacher", "distillation"} & set(names())

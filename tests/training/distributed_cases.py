@@ -64,6 +64,13 @@ def net(kind: str) -> Doubled:
     return Doubled(kind == "batchnorm")
 
 
+def nets_of(module: nn.Module) -> Nets:
+    """The networks of a run, with teachers for the methods that learn from one."""
+    torch.manual_seed(9)
+    teachers: dict[str, nn.Module] = {role: Doubled(True) for role in ("robust", "natural")}
+    return Nets(module, module, module, teachers)
+
+
 def pictures(n: int = 26) -> Split:
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (n, 1, 6, 6), dtype=torch.uint8, generator=generator)
@@ -77,7 +84,7 @@ def method_of(name: str, wrapping: str) -> Method:
 def trained(engine: Engine, kind: str, method: Method, settings: Settings) -> Weights:
     """The weights of a run and of their mean."""
     module = net(kind)
-    nets = Nets(module, module, module)
+    nets = nets_of(module)
     found = fit(engine, nets, method, ATTACK, pictures(), None, settings)
     return {
         f"{of}.{name}": value.clone()
@@ -123,7 +130,7 @@ class Listening(TorchDispatchMode):
 def _first_step(engine: Engine, method: Method, kind: str = "batchnorm") -> tuple[Nets, Batch]:
     """The networks as the loop has them, in train mode, and this process's first batch."""
     module = net(kind)
-    nets = Nets(module, module, module)
+    nets = nets_of(module)
     settings = replace(SETTINGS, batchnorm="train")
     loop = started(engine, nets, method, ATTACK, pictures(), None, settings, "")
     loop.nets.module.train()
@@ -200,7 +207,7 @@ def statistics(engine: Watched) -> dict[str, Any]:
         settings = replace(SETTINGS, epochs=2, batchnorm="train", average=average)
         module = net("batchnorm")
         with engine.watching() as seen:
-            nets = Nets(module, module, module)
+            nets = nets_of(module)
             given = fit(engine, nets, PGDAT(), ATTACK, pictures(), None, settings)
             at_end = {of: engine.gather(_statistics(each)) for of, each in given.items()}
             found[how] = (seen, at_end)
@@ -236,7 +243,7 @@ def errors(engine: Engine) -> list[str | None]:
 def resumed_with_another_number(engine: Engine) -> str:
     """The error of going on from a state of one process."""
     module, states = net("plain"), []
-    nets = Nets(module, module, module)
+    nets = nets_of(module)
     fit(
         engine,
         nets,

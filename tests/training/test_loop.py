@@ -64,7 +64,7 @@ def linear_net() -> nn.Sequential:
 
 
 def nets_of(model: nn.Module) -> Nets:
-    teachers: dict[str, nn.Module] = {role: some_net(9) for role in ("teacher", "robust", "clean")}
+    teachers: dict[str, nn.Module] = {role: smooth_net(9) for role in ("robust", "natural")}
     return Nets(model, model, model, teachers)
 
 
@@ -334,8 +334,8 @@ class InDouble(nn.Module):
         return x.double()
 
 
-def smooth_net() -> nn.Sequential:
-    torch.manual_seed(0)
+def smooth_net(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
     layers = (nn.Conv2d(3, 4, 3, stride=2), nn.Softplus(), nn.Flatten(), nn.Linear(16, K))
     return nn.Sequential(InDouble(), *layers).double()
 

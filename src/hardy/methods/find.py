@@ -24,7 +24,7 @@ import hardy.methods
 from hardy.methods.options import parse
 from hardy.methods.protocol import Method
 
-_NOT_METHODS = {"protocol", "find", "options"}
+_NOT_METHODS = {"protocol", "find", "options", "teacher", "distillation"}
 
 
 def names() -> list[str]:

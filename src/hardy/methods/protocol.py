@@ -60,6 +60,11 @@ class Method(ABC):
         """The accuracy on val by which the best epoch is kept."""
         return "robust"
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles of the teachers that it needs, such as 'robust'."""
+        return ()
+
     @abstractmethod
     def adversary(self, nets: Nets, batch: Batch, attack: PGD) -> Tensor:
         """Adversarial pictures for batch.x, (B, C, H, W), detached."""

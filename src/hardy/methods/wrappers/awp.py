@@ -48,6 +48,10 @@ class AWP(Method):
     def select_on(self) -> Literal["clean", "robust"]:
         return self.base.select_on
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        return self.base.roles
+
     def adversary(self, nets: Nets, batch: Batch, attack: PGD) -> Tensor:
         return self.base.adversary(nets, batch, attack)
 
