@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from hardy.finetuning.mrc import (
     mrc,
 )
 from hardy.finetuning.suffix import weight_of
+from hardy.models.mobilenetv2 import mobilenetv2
 from hardy.models.preact_resnet import preact_resnet18
 from hardy.models.small import mnist_cnn, small_resnet
 
@@ -131,6 +133,36 @@ def test_mrc_is_what_a_plain_rewriting_gives(ascent: Ascent) -> None:
         assert one.mrc == pytest.approx(value, rel=1e-3, abs=1e-6), one.module
         assert one.robust_drop == pytest.approx(drop, abs=1e-12), one.module
         assert one.parameters == weight_of(model, one.module).numel()
+
+
+def test_a_depthwise_convolution_is_measured_as_any_other() -> None:
+    """Also the 1x1 convolutions around it and a projection, cached and by the plain rewriting."""
+    torch.manual_seed(0)
+    model = mobilenetv2(num_classes=4, in_channels=1, width=0.125)
+    names = ["layers.7.conv1", "layers.7.conv2", "layers.10.conv3", "layers.16.shortcut.0"]
+    x = torch.rand(24, 1, 8, 8)
+    x_adv, y = (x + 0.1 * torch.randn_like(x)).clamp(0, 1), torch.randint(4, (24,))
+    for module in model.modules():  # statistics as they are, or the signal dies on 17 blocks
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    model(x)
+    model.eval()
+    notes: list[str] = []
+    ascent = Ascent(radius=0.3, steps=4, step=0.2)
+
+    def run(cached: bool) -> list[Criticality]:
+        more: dict[str, Any] = {"ascent": ascent, "batch_size": 8, "note": notes.append}
+        every = mrc(model, x, x_adv, y, modules=names, cached=cached, **more)
+        return sorted(every, key=lambda one: one.module)
+
+    found = run(True)
+    assert found == run(False) and notes == []
+    assert [one.module for one in found] == sorted(names)
+    for one in found:
+        value, drop = plainly(model, one.module, x_adv, y, ascent)
+        assert value > 0.01
+        assert one.mrc == pytest.approx(value, rel=1e-3)
+        assert one.robust_drop == pytest.approx(drop, abs=1.5 / 24)
 
 
 @pytest.mark.parametrize("ascent", [Ascent(), OfficialAscent(epochs=4, minibatch=8)], ids=repr)

@@ -14,8 +14,9 @@ from hardy.finetuning.mrc import candidates
 from hardy.finetuning.suffix import PROBE, LogitsOf, Suffixes, weight_of
 from hardy.losses import cross_entropy
 from hardy.models.architecture import ZOO
+from hardy.models.mobilenetv2 import mobilenetv2
 from hardy.models.preact_resnet import preact_resnet18
-from hardy.models.resnet import resnet18, resnet34, thin_resnet18
+from hardy.models.resnet import resnet18, resnet34, slim_resnet18, thin_resnet18
 from hardy.models.small import mnist_cnn, resnet2b, small_resnet
 from hardy.models.wide_resnet import wide_resnet
 from hardy.modes import autocast
@@ -28,9 +29,11 @@ OURS: dict[str, tuple[Net, tuple[int, int, int]]] = {
     "resnet18": (lambda: resnet18(width=4, normalize="cifar10"), (3, 16, 16)),
     "resnet34": (lambda: resnet34(width=4), (3, 16, 16)),
     "thin_resnet18": (thin_resnet18, (3, 8, 8)),
+    "slim_resnet18": (slim_resnet18, (3, 8, 8)),
     "preact_resnet18": (lambda: preact_resnet18(width=4, normalize="cifar10"), (3, 16, 16)),
     "wrn28_10": (lambda: wide_resnet(28, 1), (3, 8, 8)),
     "wrn34_10": (lambda: wide_resnet(34, 1), (3, 8, 8)),
+    "mobilenetv2": (lambda: mobilenetv2(width=0.125, normalize="cifar10"), (3, 8, 8)),
     "resnet2b": (resnet2b, (3, 32, 32)),
     "mnist_cnn": (mnist_cnn, (1, 28, 28)),
 }

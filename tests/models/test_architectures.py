@@ -13,9 +13,11 @@ PARAMETERS = {
     "resnet18": 11_173_962,
     "resnet34": 21_282_122,
     "thin_resnet18": 701_466,
+    "slim_resnet18": 176_402,
     "preact_resnet18": 11_172_170,
     "wrn28_10": 36_479_194,
     "wrn34_10": 46_160_474,
+    "mobilenetv2": 2_296_922,
     "resnet2b": 112_006,
     "mnist_cnn": 312_202,
 }

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hardy.draws import Draws
 from hardy.models.folded import folded
+from hardy.models.mobilenetv2 import mobilenetv2
 from hardy.models.preact_resnet import preact_resnet18
 from hardy.models.resnet import resnet18
 from hardy.modes import BATCHNORMS
@@ -32,11 +33,15 @@ def pictures(channels: int = 3) -> Tensor:
     return Draws(0, 0, torch.arange(4)).uniform((channels, 32, 32), "pictures")
 
 
-@pytest.mark.parametrize("make", [resnet18, preact_resnet18], ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    ("make", "width"),
+    [(resnet18, 4), (preact_resnet18, 4), (mobilenetv2, 0.25)],
+    ids=["resnet18", "preact_resnet18", "mobilenetv2"],
+)
 def test_the_folded_network_says_the_same_and_the_given_one_is_untouched(
-    make: Callable[..., nn.Module],
+    make: Callable[..., nn.Module], width: float
 ) -> None:
-    model = uneven(make(width=4)).train()
+    model = uneven(make(width=width)).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     x = pictures()
     found = folded(model, x)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from hardy.attacks.pgd import PGD
 from hardy.data.splits import Split
 from hardy.draws import Draws
+from hardy.evaluation.footprint import Timing
 from hardy.methods.fast_at import FastAT
 from hardy.methods.mart import MART
 from hardy.methods.pgd_at import PGDAT
@@ -22,7 +22,7 @@ from hardy.methods.wrappers.awp import AWP
 from hardy.threat import Linf
 from hardy.training import cost
 from hardy.training.averaging import Averaging
-from hardy.training.cost import Timing, forward_operations, kept, kept_by_step, operations, timed
+from hardy.training.cost import kept, kept_by_step
 from hardy.training.engine import Engine
 from hardy.training.loop import Loop, Settings, started
 
@@ -56,13 +56,6 @@ def loop_of(method: Method, model: nn.Module | None = None, **more: Any) -> Loop
 
 def parameters(loop: Loop) -> list[Tensor]:
     return list(loop.nets.module.parameters())
-
-
-def test_the_forward_pass_of_a_picture_by_hand() -> None:
-    model = some_net()
-    assert forward_operations(model, torch.zeros(1, 3, 6, 6)) == F
-    assert sum(p.numel() for p in model.parameters()) == PARAMETERS
-    assert model.training, "left as it was"
 
 
 @pytest.mark.parametrize(
@@ -104,23 +97,6 @@ def test_averages_and_shared_batches_cost_no_operations_a_picture() -> None:
     shared = cost.step_cost(loop_of(PGDAT()), devices=4)
     assert alone.operations == averaged.operations == shared.operations
     assert (alone.pictures, shared.pictures) == (16, 4)
-
-
-def test_grouped_convolutions_cost_three_forward_passes_like_all_others() -> None:
-    """torch's own count of the weights' gradient is `groups` times too high."""
-    model = nn.Conv2d(8, 8, 3, groups=8)
-    x = torch.zeros(2, 8, 5, 5, requires_grad=True)
-    forward = 2 * 2 * (3 * 3) * 8 * 9
-    assert operations(lambda: model(x)) == forward
-    assert operations(lambda: model(x).sum().backward()) == 3 * forward
-
-
-def test_a_transposed_convolution_too() -> None:
-    model = nn.ConvTranspose2d(4, 6, 3, stride=2)
-    x = torch.zeros(2, 4, 5, 5, requires_grad=True)
-    forward = 2 * 2 * (5 * 5) * 4 * 6 * 9
-    assert operations(lambda: model(x)) == forward
-    assert operations(lambda: model(x).sum().backward()) == 3 * forward
 
 
 def test_what_stands_in_memory_by_hand() -> None:
@@ -173,22 +149,6 @@ def test_memory_of_a_batch_is_drawn_on_from_few_pictures(method: Method) -> None
 
 def some_net_after() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, K))
-
-
-def test_the_time_of_some_work_is_the_median_after_the_first(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def clock(*durations: float) -> None:
-        """Each piece of work takes as long as is said here; the clock is read around it."""
-        now = itertools.accumulate(each for d in durations for each in (0.0, d))
-        monkeypatch.setattr(cost, "_now", lambda device: next(now))
-
-    clock(9, 5, 1, 3, 2, 4, 100)
-    assert timed(lambda: None, CPU, runs=5, patience=100) == Timing(3, 5)
-    clock(9, 5, 1, 3)
-    assert timed(lambda: None, CPU, runs=5, patience=14) == Timing(5, 1)
-    clock(9, 5)
-    assert timed(lambda: None, CPU, runs=5, patience=9) == Timing(9, 1)
 
 
 def test_what_does_not_fit_into_memory_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

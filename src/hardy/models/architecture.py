@@ -15,9 +15,10 @@ from types import ModuleType
 
 from torch import nn
 
+from hardy.models.mobilenetv2 import mobilenetv2
 from hardy.models.normalize import Normalized, normalizer
 from hardy.models.preact_resnet import preact_resnet18
-from hardy.models.resnet import resnet18, resnet34, thin_resnet18
+from hardy.models.resnet import resnet18, resnet34, slim_resnet18, thin_resnet18
 from hardy.models.small import mnist_cnn, resnet2b, small_resnet
 from hardy.models.wide_resnet import wrn28_10, wrn34_10
 
@@ -28,9 +29,11 @@ ZOO: dict[str, Callable[..., nn.Module]] = {
         resnet18,
         resnet34,
         thin_resnet18,
+        slim_resnet18,
         preact_resnet18,
         wrn28_10,
         wrn34_10,
+        mobilenetv2,
         resnet2b,
         mnist_cnn,
     )

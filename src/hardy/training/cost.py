@@ -1,44 +1,29 @@
 """What a training run costs: operations, memory and time, counted and measured on its own steps,
 so that nothing here knows what a method does in one.
 
-    Operations are those of convolutions and matrix products, a multiply-add as two, as
-    torch.utils.flop_counter sees them. F is one forward pass of one picture. A pass to the input
-    alone (a step of PGD) costs 2F, a training step 3F, less in the first layer: there the
-    gradient to the pictures is not taken. So PGD-AT with n steps costs (2n + 3) F - F_1 a
-    picture, F_1 the forward operations of the first layer.
+    Operations, and F, are those of evaluation.footprint. A pass to the input alone (a step of
+    PGD) costs 2F, a training step 3F, less in the first layer: there the gradient to the
+    pictures is not taken. So PGD-AT with n steps costs (2n + 3) F - F_1 a picture, F_1 the
+    forward operations of the first layer.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
-from torch.utils.module_tracker import ModuleTracker
 
 from hardy.data.loader import Batch
-from hardy.modes import evaluating, freeze_batchnorm
+from hardy.evaluation.footprint import Timing, operations, timed
+from hardy.modes import freeze_batchnorm
 
 if TYPE_CHECKING:
     from hardy.training.loop import Loop
-
-RUNS = 5  # that are timed after the first, which warms up
-PATIENCE = 20.0  # seconds after which no further one is begun
-
-
-@dataclass(frozen=True)
-class Timing:
-    """seconds: the median of `runs` runs after a first, or the first where it took too long."""
-
-    seconds: float
-    runs: int
 
 
 @dataclass(frozen=True)
@@ -56,42 +41,6 @@ class StepCost:
     activations: int
     measured: bool
     timing: Timing
-
-
-def operations(work: Callable[[], object]) -> int:
-    """The operations of some work, those of its backward passes among them."""
-    # torch counts the weights' gradient of a grouped convolution once for each group too many.
-    mapping = {torch.ops.aten.convolution_backward: _convolution_backward}
-    counter = FlopCounterMode(display=False, custom_mapping=mapping)
-    counter.mod_tracker = _NoModules()
-    with counter:
-        work()
-    return counter.get_total_flops()
-
-
-class _NoModules(ModuleTracker):
-    """Tells no modules apart: torch's way to do so puts hooks on what goes into them, which
-    fail where a gradient is taken to exactly that, as attacks do."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-def _convolution_backward(
-    out: list[int], x: list[int], weight: list[int], *more: Any, **_: Any
-) -> int:
-    """Both gradients of a convolution take the operations of its forward pass."""
-    transposed, wanted = more[4], more[7]
-    return sum(wanted[:2]) * conv_flop_count(x, weight, out, transposed=transposed)
-
-
-def forward_operations(model: nn.Module, picture: Tensor) -> int:
-    """F: the operations of the forward pass of one picture (1, C, H, W)."""
-    with torch.no_grad(), evaluating(model):
-        return operations(lambda: model(picture))
 
 
 def step_cost(loop: Loop, devices: int = 1) -> StepCost:
@@ -249,28 +198,6 @@ def _state(module: nn.Module) -> Iterator[Tensor]:
 def _bytes(tensors: Iterable[Tensor]) -> int:
     storages = (tensor.untyped_storage() for tensor in tensors)
     return sum({each.data_ptr(): each.nbytes() for each in storages}.values())
-
-
-def timed(
-    work: Callable[[], object],
-    device: torch.device,
-    runs: int = RUNS,
-    patience: float = PATIENCE,
-) -> Timing:
-    """How long some work takes on a device."""
-    seconds: list[float] = []
-    while len(seconds) <= runs and (not seconds or sum(seconds) < patience):
-        began = _now(device)
-        work()
-        seconds.append(_now(device) - began)
-    later = seconds[1:] or seconds
-    return Timing(statistics.median(later), len(later))
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def product_rate(device: torch.device, precision: str) -> float:
