@@ -153,8 +153,24 @@ def read_checkpoint(
     )
 
 
+def seeds_in(folder: Path) -> list[Path]:
+    """The run folders of the single seeds in that of a run of several, by their seed; none
+    where the folder is anything else."""
+    if (folder / BEST).is_file():
+        return []
+    found = [file.parent for file in folder.glob(f"seed-*/{BEST}")]
+    known = [each for each in found if re.fullmatch(r"seed-\d+", each.name)]
+    return sorted(known, key=lambda each: int(each.name.removeprefix("seed-")))
+
+
 def _file(path: Path) -> Path:
     """The checkpoint that a path means: of a run folder, its best."""
+    if several := seeds_in(path):
+        raise ValueError(
+            f"the folder {path} holds a run of several seeds: give one of "
+            f"{', '.join(each.name for each in several)} in it, or {path / 'seed-{seed}'} with "
+            "--seeds"
+        )
     if path.is_dir() and not (path / BEST).is_file():
         raise ValueError(f"the folder {path} holds no {BEST}: give a run folder or a file")
     return path / BEST if path.is_dir() else path
