@@ -43,7 +43,7 @@ def path(
     protocol: Protocol,
     label: str = "",
 ) -> list[Point]:
-    """The points alpha (in (0, 1]) on the way from the model's weights to `end`, which
+    """The points alpha (in [0, 1]) on the way from the model's weights to `end`, which
     holds the entries that changed; the model keeps its own weights."""
     start = {key: value.clone() for key, value in model.state_dict().items()}
     try:

@@ -1,4 +1,4 @@
-"""Fine-tune a few named weights on clean pictures, everything else frozen.
+"""Fine-tune a few named weights, or all, on clean pictures, everything else frozen.
 
 The authors' code leaves BatchNorm in train mode, so its statistics move although the paper
 freezes the rest; here that is a setting of its own, 'frozen' by default, and re-estimating
@@ -25,6 +25,7 @@ from hardy.training.engine import Engine
 from hardy.training.loop import Settings, fit
 
 BN_ONLY = "bn only"
+ALL = "all weights"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Candidate:
     """What is tried: the modules tuned together, the learning rate, BatchNorm's mode.
 
     No modules: only BatchNorm's statistics are re-estimated. match 'substring' also trains
-    every parameter whose name contains a module's name, as the authors' code does.
+    every parameter whose name contains a module's name, as the authors' code does; 'all'
+    trains every parameter of the network, and modules is (ALL,).
     """
 
     modules: tuple[str, ...]
@@ -52,6 +54,8 @@ class Candidate:
 
     def trainable(self, model: nn.Module) -> frozenset[str]:
         """The names of the parameters that move."""
+        if self.match == "all":
+            return frozenset(name for name, _ in model.named_parameters())
         if self.match == "substring":
             return frozenset(
                 name for name, _ in model.named_parameters() if any(m in name for m in self.modules)

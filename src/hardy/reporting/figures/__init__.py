@@ -4,6 +4,7 @@ from hardy.reporting.figures.attacks import radius_curves, stages
 from hardy.reporting.figures.broken import broken_pictures
 from hardy.reporting.figures.classes import class_scatter, confusion_matrices
 from hardy.reporting.figures.corruptions import corruption_map
+from hardy.reporting.figures.equal_clean import equal_clean_curves
 from hardy.reporting.figures.modules import mrc_bars, potential_scatter
 from hardy.reporting.figures.pictures import AMPLIFIED, PICTURES_SHOWN, pictures
 from hardy.reporting.figures.tradeoff import tradeoff
@@ -16,6 +17,7 @@ __all__ = [
     "class_scatter",
     "confusion_matrices",
     "corruption_map",
+    "equal_clean_curves",
     "mrc_bars",
     "pictures",
     "potential_scatter",
