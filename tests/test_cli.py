@@ -76,7 +76,7 @@ def test_every_flag_has_a_sentence(verb: str, capsys: pytest.CaptureFixture[str]
     said = flags(text)
     assert "--out" in said
     for flag, sentence in said.items():
-        assert re.fullmatch(r"\S.{12,}\.", sentence.strip()), (flag, sentence)
+        assert re.fullmatch(r"\S.{12,}\.( \(repeatable\))?", sentence.strip()), (flag, sentence)
 
 
 def test_help_names_the_recipes_of_the_verb(capsys: pytest.CaptureFixture[str]) -> None:

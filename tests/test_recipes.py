@@ -9,9 +9,14 @@ import pytest
 
 from hardy import config, recipes
 from hardy.cli import _parse, _without_recipe
+from hardy.methods.adaad import AdaAD
+from hardy.methods.adaiad import AdaIAD
+from hardy.methods.ard import ARD
 from hardy.methods.fast_at import FastAT
 from hardy.methods.find import make
+from hardy.methods.iad import IAD
 from hardy.methods.mart import MART
+from hardy.methods.rslad import RSLAD
 from hardy.methods.score import SCORE
 from hardy.methods.trades import TRADES
 from hardy.verbs.inputs import attack_of
@@ -108,6 +113,39 @@ def test_fast_at_as_published() -> None:
     assert (asked.epochs, asked.lr, asked.schedule) == (15, 0.2, "triangular")
     assert make("fast_at", asked.method_options) == FastAT(alpha=1.25, attack_mode="train")
     assert asked.eps == 8 / 255
+
+
+def test_distillation_as_published() -> None:
+    """shared/METHODS.md, section 3, and the authors' scripts."""
+    ard, iad, iad2 = recipes.ard_official(), recipes.iad_official(), recipes.iad2_official()
+    rslad, adaad, adaiad = (
+        recipes.rslad_official(),
+        recipes.adaad_official(),
+        recipes.adaiad_official(),
+    )
+    for asked in (ard, iad, iad2, rslad, adaad, adaiad):
+        assert (asked.eps, asked.steps, asked.step_size) == (8 / 255, 10, 2 / 255)
+        assert (asked.batch_size, asked.lr, asked.momentum) == (128, 0.1, 0.9)
+        assert asked.normalize == "none" and asked.augment == "zero"
+    assert [asked.weight_decay for asked in (ard, iad, iad2, rslad)] == [2e-4] * 4
+    assert adaad.weight_decay == adaiad.weight_decay == 5e-4
+    assert (rslad.epochs, rslad.milestones) == (300, (215, 260, 285))
+    assert (adaad.epochs, adaad.milestones) == (200, (100, 150))
+    for asked in (ard, iad, iad2):  # adjust_learning_rate takes a tenth of the first rate each time
+        assert (asked.epochs, asked.milestones) == (200, (100,))
+    made = [make(asked.method, asked.method_options) for asked in (ard, iad, rslad, adaad, adaiad)]
+    assert made == [
+        ARD(temperature=30, alpha=1, reduction="mean", attack_mode="train"),
+        IAD(temperature=1, beta=0.1, warmup=60 / 200, attack_mode="train"),
+        RSLAD(robust=5 / 6, reduction="mean", log_constant=1e-5),
+        AdaAD(alpha=1, reduction="mean"),
+        AdaIAD(temperature=30, beta=0.1, warmup=60 / 200),
+    ]
+    second = make("iad", iad2.method_options)
+    assert second == IAD(
+        labels=0.25, natural=0.25, weighted=True, target="adversarial", warmup=40 / 200
+    )
+    assert second.roles == ("robust", "natural")
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from hardy.models.load import load
     from hardy.verbs.demo import demo
     from hardy.verbs.evaluate import evaluate
+    from hardy.verbs.export import export
     from hardy.verbs.mrc import mrc
     from hardy.verbs.report import report
     from hardy.verbs.rift import rift
     from hardy.verbs.train import train
 
 __version__ = "0.1.0"
-__all__ = ["demo", "evaluate", "load", "load_data", "mrc", "report", "rift", "train"]
+__all__ = ["demo", "evaluate", "export", "load", "load_data", "mrc", "report", "rift", "train"]
 
 _HOMES = {"load": "hardy.models.load", "load_data": "hardy.data.load"}
 

@@ -26,6 +26,7 @@ VERBS: dict[str, type] = {
     "rift": config.Rift,
     "mrc": config.Mrc,
     "evaluate": config.Evaluate,
+    "export": config.Export,
     "report": config.Report,
 }
 
@@ -35,6 +36,7 @@ DESCRIPTION = """Robust image classifiers that still generalise.
 - Train one:       hardy train --data cifar10 --model resnet18 --out runs/at
 - Make it better:  hardy rift --checkpoint runs/at --data cifar10 --out runs/rift
 - See what it is:  hardy evaluate runs/at runs/rift --data cifar10
+- Take it along:   hardy export runs/rift --data cifar10
 
 Every verb takes --help, prints a short table, and leaves a page and all its numbers in the
 run folder --out. A published setting is one flag, --recipe NAME: """ + ", ".join(recipes.RECIPES)
@@ -71,12 +73,15 @@ def _show(results: Any) -> None:
 
     from hardy.console import say, stdout
     from hardy.reporting.estimate import estimate_table
+    from hardy.reporting.exported import exported_table
     from hardy.reporting.findings import finding_lines
     from hardy.reporting.headline import headline
+    from hardy.reporting.seeds import seeds_table
     from hardy.reporting.tables import module_table, table
 
     dry = results.folder is None
     found = estimate_table(results) if dry else table(results) or module_table(results)
+    found = found or exported_table(results) or seeds_table(results)
     header, *rows = found or [["nothing was measured"]]
     shown = Table(*header, box=None, pad_edge=False, header_style="bold")
     for row in rows:

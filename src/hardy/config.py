@@ -6,12 +6,12 @@ Nothing here imports torch, so `hardy --help` is instant.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, UseAppendAction
 from tyro.constructors import PrimitiveConstructorSpec
 
 from hardy.units import as_fraction, pixels
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     Model = str | nn.Module
     Data = str | DataSet
     File = Path | str
+    Network = File | nn.Module
+    Teachers = tuple[Network, ...] | Mapping[str, Network] | nn.Module
 else:  # on the command line all are text
     Model = str
     Data = str
     File = Path
+    Teachers = Annotated[tuple[str, ...], UseAppendAction]
 
 
 def _read_by(parse: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec[Any]:
@@ -39,6 +42,8 @@ def _read_by(parse: Callable[[str], Any], metavar: str) -> PrimitiveConstructorS
     def shown(value: Any) -> list[str]:
         if value is None:
             return ["unset"]
+        if isinstance(value, tuple):
+            return [",".join(map(str, value))]
         return [as_fraction(value) if isinstance(value, float) else str(value)]
 
     return PrimitiveConstructorSpec(
@@ -57,6 +62,10 @@ def _count(text: str) -> int:
         raise ValueError(f"{text!r} is no whole number") from None
 
 
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(_count(part) for part in text.split(","))
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -64,10 +73,12 @@ def _number(text: str) -> float:
         raise ValueError(f"{text!r} is no number") from None
 
 
+Several = Annotated[tuple[str, ...], UseAppendAction]
 MaybePixels = Annotated[float | None, _read_by(pixels, "8/255")]
 MaybeShare = Annotated[float | None, _read_by(_number, "0.75")]
 MaybeFile = Annotated[File | None, _read_by(Path, "PATH")]
 MaybeCount = Annotated[int | None, _read_by(_count, "N")]
+MaybeCounts = Annotated[tuple[int, ...] | None, _read_by(_counts, "0,1,2")]
 MaybeName = Annotated[str | None, _read_by(str, "NAME")]
 MaybeModel = Annotated[Model | None, _read_by(str, "NAME")]
 Norm = Literal["linf", "l2"]
@@ -104,6 +115,15 @@ class Run:
     """bf16 attacks and trains in bfloat16, faster on GPUs; reported numbers stay fp32."""
     batch_size: int = 128
     """Pictures in a training step; what measures takes twice as many at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeated(Run):
+    """A run that may be repeated with other seeds."""
+
+    seeds: MaybeCounts = None
+    """Several, such as 0,1,2, in place of one: a run of each in the folders seed-0, seed-1 … of
+    the run, and there their mean and spread. {seed} in the name of a file is the seed of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,20 +173,34 @@ class FromCheckpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Run, Attacked, OnData, FromCheckpoint):
+class Train(Repeated, Attacked, OnData, FromCheckpoint):
     """Train a classifier with any method, from scratch or from a checkpoint."""
 
     model: MaybeModel = None
     """Network: a name such as resnet18, or an import path pkg.module:function; our own
     checkpoints know theirs."""
     method: str = "pgd_at"
-    """standard, pgd_at, trades, mart, score, fast_at, or a Python file of your own (./mine.py)."""
+    """standard, pgd_at, trades, mart, score, fast_at; from a teacher ard, iad, rslad, adaad,
+    adaiad; or a Python file of your own (./mine.py)."""
     method_options: tuple[str, ...] = ()
     """The method's own settings, as key=value, several with spaces."""
     awp: float = 0.0
     """Wrap the method in adversarial weight perturbation of this γ (0.005 to 0.01); 0: do not."""
     awp_warmup: int = 0
     """Epochs before the weights are perturbed."""
+    teacher: Teachers = ()
+    """Network to learn from, a run folder or file: [ROLE=]FILE, once for each role of the method,
+    such as robust=FILE and natural=FILE for iad."""
+    teacher_model: Several = ()
+    """Architecture of a teacher's file from elsewhere: [ROLE=]NAME."""
+    teacher_normalize: Several = ()
+    """Its input normalisation: [ROLE=]NAME, as --normalize; unset: as the file says."""
+    teacher_precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Precision that teachers compute in; auto: as --precision."""
+    teacher_device: MaybeName = None
+    """Where teachers compute; unset: where the student does."""
+    teacher_pictures: int = 512
+    """Pictures of val, and of test at the end, that teachers are measured on; 0: not."""
     eval_eps: MaybePixels = None
     """Radius at which val and test are attacked; unset: --eps."""
     eval_steps: MaybeCount = None
@@ -225,7 +259,7 @@ class Train(Run, Attacked, OnData, FromCheckpoint):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Criticality(Run, Attacked, OnData, FromCheckpoint):
+class Criticality(Repeated, Attacked, OnData, FromCheckpoint):
     """What measuring criticality needs."""
 
     mrc_pictures: int = 1024
@@ -288,7 +322,7 @@ class Rift(Criticality):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(Run, Attacked, OnData, FromCheckpoint):
+class Evaluate(Repeated, Attacked, OnData, FromCheckpoint):
     """Measure clean and robust accuracy of one or several classifiers on the test split."""
 
     checkpoints: Positional[tuple[File, ...]] = ()
@@ -316,10 +350,34 @@ class Evaluate(Run, Attacked, OnData, FromCheckpoint):
     preflight_pictures: int = 256
     """Test pictures on which a network is checked for what makes robustness look higher than it
     is, before it is attacked; 0: no checks."""
+    latency: bool = False
+    """Also time the forward pass of one picture and of a batch on --device; a time is not the same
+    twice, all else is."""
     over_seeds: bool = False
     """The networks are one setting trained with several seeds: also their mean and spread."""
+    equal_clean: bool = False
+    """Also compare robust accuracy at equal clean accuracy: a copy of each network is fine-tuned
+    on clean pictures, and its weights are taken as far there as the best one's accuracy needs."""
+    equal_clean_epochs: int = 2
+    """Passes over train of that fine-tuning."""
+    equal_clean_lr: float = 0.01
+    """Its highest learning rate."""
+    equal_clean_pictures: MaybeCount = 1000
+    """At most this many test pictures for that comparison (PGD, one start); unset: all."""
     devices: int = 1
     """Processes of this machine, a device each; each takes its share of the pictures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Run, Attacked, OnData, FromCheckpoint):
+    """Write a network as a file that runs without hardy, ONNX or torch.export, and check it."""
+
+    network: Positional[MaybeFile] = None
+    """A run folder or a checkpoint of hardy; a file from elsewhere comes by --checkpoint."""
+    format: tuple[Literal["onnx", "torch"], ...] = ("onnx",)
+    """onnx writes network.onnx (the extra hardy[export]), torch writes network.pt2; or both."""
+    check_pictures: int = 64
+    """Test pictures on which each file must give what the network gives, clean and attacked."""
 
 
 @dataclass(frozen=True, kw_only=True)

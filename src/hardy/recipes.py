@@ -250,6 +250,127 @@ def fast_at_official(**more: Any) -> config.Train:
     )
 
 
+def ard_official(**more: Any) -> config.Train:
+    """ARD as its authors distil into MobileNetV2 (goldblum/AdversariallyRobustDistillation): alpha
+    1, tau 30, divergences averaged over the classes too, attacked in train mode, weight decay
+    2e-4, 200 epochs. Their second drop of the learning rate, at 150, repeats the first: it falls
+    to a tenth at 100 and stays there. Give the teacher: --teacher FILE.
+
+    Different from it: their attack and an unused pass of the clean pictures move BatchNorm's
+    running statistics, and their start may leave the pixel box until the first step.
+    """
+    return config.Train(
+        **{
+            "model": "mobilenetv2",
+            "method": "ard",
+            "method_options": ("temperature=30", "alpha=1", "reduction=mean", "attack_mode=train"),
+            "normalize": "none",
+            "eps": 8 / 255,
+            "step_size": 2 / 255,
+            "epochs": 200,
+            "milestones": (100,),
+            "weight_decay": 2e-4,
+            **more,
+        }
+    )
+
+
+def iad_official(**more: Any) -> config.Train:
+    """IAD-I as its authors distil into ResNet-18 (ZFancy/IAD): tau 1, beta 0.1, the student asked
+    from epoch 60 of 200 on, the teacher's own term not weighed, attacked in train mode, weight
+    decay 2e-4. The learning rate falls once, at 100, as in ard_official. Give the teacher:
+    --teacher FILE.
+
+    Different from it: as in ard_official.
+    """
+    return config.Train(
+        **{
+            "model": "resnet18",
+            "method": "iad",
+            "method_options": ("temperature=1", "beta=0.1", "warmup=0.3", "attack_mode=train"),
+            "normalize": "none",
+            "eps": 8 / 255,
+            "step_size": 2 / 255,
+            "epochs": 200,
+            "milestones": (100,),
+            "weight_decay": 2e-4,
+            **more,
+        }
+    )
+
+
+def iad2_official(**more: Any) -> config.Train:
+    """IAD-II (ZFancy/IAD): a quarter of the loss is the labels', a quarter a naturally trained
+    teacher's, half the robust teacher's and the student's own, weighed by A from epoch 40 of 200
+    on; both teachers are asked on x'. Otherwise iad_official. Give both: --teacher robust=FILE
+    --teacher natural=FILE.
+
+    Different from it: as in ard_official.
+    """
+    options = (
+        *("temperature=1", "beta=0.1", "warmup=0.2", "attack_mode=train", "weighted=true"),
+        *("target=adversarial", "labels=0.25", "natural=0.25"),
+    )
+    return iad_official(**{"method_options": options, **more})
+
+
+def rslad_official(**more: Any) -> config.Train:
+    """RSLAD as its authors distil into ResNet-18 (zibojia/RSLAD): 5/6 and 1/6, tau 1, divergences
+    averaged over the classes too with 1e-5 in the teacher's logarithm, weight decay 2e-4, 300
+    epochs, a tenth of the learning rate after 215, 260 and 285 of them. Give the teacher:
+    --teacher FILE.
+    """
+    return config.Train(
+        **{
+            "model": "resnet18",
+            "method": "rslad",
+            "method_options": ("robust=5/6", "reduction=mean", "log_constant=1e-5"),
+            "normalize": "none",
+            "eps": 8 / 255,
+            "step_size": 2 / 255,
+            "epochs": 300,
+            "milestones": (215, 260, 285),
+            "weight_decay": 2e-4,
+            **more,
+        }
+    )
+
+
+def adaad_official(**more: Any) -> config.Train:
+    """AdaAD on CIFAR-10 as in the paper (boyellow/AdaAD): alpha 1, tau 1, divergences averaged over
+    the classes too (on CIFAR-100 over the pictures alone: reduction=batchmean), radius 8/255 in
+    ten steps of 2/255, 200 epochs, a tenth of the learning rate from 100 and 150. Their command
+    line's own radius is 16/255 with steps of 4/255: --eps 16/255 --step-size 4/255 --eval-eps
+    8/255. Give the teacher: --teacher FILE.
+
+    Different from it: an unused pass of the clean pictures moves their BatchNorm's statistics.
+    """
+    return config.Train(
+        **{
+            "model": "resnet18",
+            "method": "adaad",
+            "method_options": ("alpha=1", "reduction=mean"),
+            "normalize": "none",
+            "eps": 8 / 255,
+            "step_size": 2 / 255,
+            "epochs": 200,
+            "milestones": (100, 150),
+            **more,
+        }
+    )
+
+
+def adaiad_official(**more: Any) -> config.Train:
+    """AdaIAD (boyellow/AdaAD, its method AdaAD_with_IAD1): tau 30, beta 0.1, the student asked
+    from epoch 60 of 200 on, divergences averaged over the pictures alone. Otherwise
+    adaad_official.
+
+    Different from it: as in adaad_official, and until epoch 60 only.
+    """
+    options = ("temperature=30", "beta=0.1", "warmup=0.3")
+    return adaad_official(**{"method": "adaiad", "method_options": options, **more})
+
+
 RECIPES = {
     f.__name__: f
     for f in (
@@ -265,6 +386,12 @@ RECIPES = {
         score_official,
         score_no_extra_official,
         fast_at_official,
+        ard_official,
+        iad_official,
+        iad2_official,
+        rslad_official,
+        adaad_official,
+        adaiad_official,
     )
 }
 

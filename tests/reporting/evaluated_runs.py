@@ -80,6 +80,27 @@ def of_radius(network: str, index: int, points: int = 9) -> list[Measurement]:
     return found
 
 
+def of_equal_clean(networks: Sequence[str]) -> list[Measurement]:
+    """The i-th starts at .80 + .01 i clean and .55 + .02 i robust; each tenth of the way brings a
+    point and costs one. So all come to the last one's own, the first of two with .54 robust."""
+    found, top = [], len(networks) - 1
+    once: Setting = {**PGD, "restarts": 1}
+    for i, network in enumerate(networks):
+        for tenth in range(11):
+            along: Setting = {"alpha": tenth / 10, "dtype": "fp32"}
+            clean, robust = 0.8 + 0.01 * (i + tenth), 0.55 + 0.02 * i - 0.01 * tenth
+            found.append(share("clean accuracy at alpha", clean, network, along))
+            found.append(share("robust accuracy at alpha", robust, network, {**once, **along}))
+        at: Setting = {**once, "level": 0.8 + 0.01 * top, "alpha": (top - i) / 10}
+        value = 0.55 + 0.02 * i - 0.01 * (top - i)
+        found.append(share("robust accuracy at equal clean accuracy", value, network, at))
+        if i:
+            quantity = "robust accuracy at equal clean accuracy gain"
+            pair = f"{network} − {networks[0]}"
+            found.append(difference(quantity, 0.03 * i, pair, None, {**once, "level": at["level"]}))
+    return found
+
+
 def of_classes(network: str, index: int, classes: Sequence[str]) -> list[Measurement]:
     draws, found = np.random.default_rng(index), []
     for name in classes:
@@ -218,6 +239,8 @@ def write_evaluation(
             *of_corruptions(network, i, networks),
         ]
     results.measurements += gains(networks, p)
+    if len(networks) > 1:
+        results.measurements += of_equal_clean(networks)
     results.findings = found_before(networks) if found else []
     write_confusion(results, networks, classes)
     write_broken(results, networks, classes)

@@ -49,7 +49,7 @@ def test_every_part_has_its_section_in_order(evaluated: Path) -> None:
     ]
     assert order == ["outcome", "stages", "radius", "classes", "corruptions", "broken", "setting"]
     noted = {a.path for a in read(evaluated.parent).artifacts if a.kind == "figure"}
-    names = ("stages", "radius", "confusion", "corruptions", "broken")
+    names = ("equal", "stages", "radius", "confusion", "corruptions", "broken")
     assert noted == {f"figures/{name}.{s}" for name in names for s in ("svg", "png")}
 
 

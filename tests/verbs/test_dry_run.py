@@ -11,10 +11,10 @@ import torch
 from verb_runs import TRAIN, assert_same, hardy
 
 import hardy as package
+from hardy.evaluation.footprint import Timing
 from hardy.evaluation.results import Results
 from hardy.models.small import small_resnet
 from hardy.training import cost
-from hardy.training.cost import Timing
 
 SMALL: dict[str, Any] = {
     "data": "digits",

@@ -553,3 +553,32 @@ def test_the_reference_stands_beside_our_own(robust: Path, tmp_path: Path) -> No
         assert hardy("evaluate", robust, *words, "--reference", "--out", out) == 130
     again = evaluated(robust, *words, "--reference", "--resume", out=out)
     assert outcome(again) == outcome(whole)
+
+
+SIZES = ("parameters", "weights", "operations")
+
+
+def test_size_and_operations_are_measured_of_every_network(twice: Results, robust: Path) -> None:
+    # 77,754 parameters; as many running statistics as BatchNorm has weights, and its counters.
+    model = package.load(robust)
+    buffers = dict(model.named_buffers())
+    numbers = 77_754 + sum(v.numel() for k, v in buffers.items() if "running" in k)
+    counters = sum("num_batches" in k for k in buffers)
+    for subject in by_subject(twice, "clean accuracy"):
+        found = {m.quantity: m for m in twice.measurements if m.subject == subject}
+        assert found["parameters"].value == 77_754
+        assert found["weights"].value == 4 * numbers + 8 * counters
+        assert found["operations"].setting == {"image_size": "1×8×8"}
+        assert {found[name].no_interval for name in SIZES} == {"counted"}
+    assert len({m.value for m in twice.select("operations")}) == 1, "of one architecture"
+    assert not list(twice.select("latency")), "no two runs would be the same"
+
+
+def test_latency_is_measured_once_and_kept(robust: Path, tmp_path: Path) -> None:
+    words = (robust, *replaced(QUICK, "--curve-pictures", "0"), "--limit", "20", "--latency")
+    first = evaluated(*words, out=tmp_path / "e")
+    one, batch = first.select("latency", subject="robust")
+    assert (one.n, batch.n) == (1, 20), "no more than there are"
+    assert one.value > 0 and one.setting["device"] == "cpu"
+    again = evaluated(*words, "--resume", out=tmp_path / "e")
+    assert again.measurements == first.measurements

@@ -16,6 +16,7 @@ from hardy.reporting.evaluation_captions import (
     about_classes,
     about_confusion,
     about_corruptions,
+    about_equal_clean,
     about_radius,
     about_stages,
 )
@@ -96,6 +97,7 @@ FIGURES: dict[str, tuple[Draw, Describe]] = {
     "mrc": (lambda results, _: figures.mrc_bars(results), _about_mrc),
     "potential": (lambda results, _: figures.potential_scatter(results), _about_potential),
     "training": (lambda results, _: figures.training_curves(results), _about_training),
+    "equal": (lambda results, _: figures.equal_clean_curves(results), about_equal_clean),
     "stages": (lambda results, _: figures.stages(results), about_stages),
     "radius": (lambda results, _: figures.radius_curves(results), about_radius),
     "confusion": (figures.confusion_matrices, about_confusion),

@@ -6,12 +6,32 @@ from hardy.evaluation.results import Results
 from hardy.reporting.classes import by_class
 from hardy.reporting.corruptions import corruptions
 from hardy.reporting.curves import curves, ensembles
+from hardy.reporting.equal_clean import equal_clean, level
 from hardy.reporting.evaluation_tables import attacked_by
 from hardy.reporting.figures.broken import BROKEN_SHOWN
 from hardy.reporting.figures.thumbnails import AMPLIFIED
-from hardy.reporting.wording import count, number, radius
+from hardy.reporting.wording import attack, count, number, radius
 
 About = tuple[str, str, str]
+
+
+def about_equal_clean(results: Results) -> About:
+    """Of the curves of robust over clean accuracy."""
+    found, at = equal_clean(results), level(results)
+    _, robust = next(iter(found.values())).points[0]
+    assert at is not None, "it was drawn"
+    read = [one.reading for one in found.values() if one.reading is not None]
+    values = ", ".join(f"{m.subject or 'the net'} {number(100 * m.value)} %" for m in read)
+    return (
+        "At equal clean accuracy",
+        "A copy of each network is fine-tuned on clean pictures, and each curve runs from its own "
+        "weights (large mark) to the copy's in tenths of the way, on the same "
+        f"{count(robust.n)} pictures of {robust.split} under {attack(robust.setting)}, one start. "
+        "Robust accuracy is read (rings, with 95 % intervals) where each curve first reaches the "
+        "highest clean accuracy that one of the networks has by itself (dashed).",
+        f"Curves of robust against clean accuracy for {len(found)} networks; at "
+        f"{number(100 * at)} % clean: {values}. The table below holds the values.",
+    )
 
 
 def about_stages(results: Results) -> About:

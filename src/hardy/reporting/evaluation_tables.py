@@ -7,6 +7,7 @@ from hardy.reporting.arrays import KINDS, confusions
 from hardy.reporting.classes import by_class, most_confused
 from hardy.reporting.corruptions import corruptions
 from hardy.reporting.curves import curves, ensembles
+from hardy.reporting.equal_clean import equal_clean_table
 from hardy.reporting.wording import attack, count, number, percent, radius, value_of
 
 Rows = list[list[str]]
@@ -18,6 +19,7 @@ FEW = 3
 def evaluation_tables(results: Results) -> dict[str, Rows]:
     """Every table of an evaluation by its title, in the order of the page; some may be empty."""
     return {
+        "At equal clean accuracy": equal_clean_table(results),
         "AutoAttack, stage by stage": stage_table(results),
         "Robust accuracy over the radius": radius_table(results),
         "Classes": class_table(results),

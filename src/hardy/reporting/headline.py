@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from hardy.evaluation.results import Measurement, Results
+from hardy.reporting.exported import of_files
 from hardy.reporting.ranking import bounds, of_nets, percent
+from hardy.reporting.seeds import over_seeds
 from hardy.reporting.wording import count, interval_of, number, plain
 
 
 def headline(results: Results) -> str:
     """The outcome in words; where an interval forbids a claim, the sentence says so."""
     gain = next(results.select("clean accuracy gain", subject="result"), None)
-    # The last epoch is measured for comparison: which epoch to keep was decided on val.
-    aside = {"alpha", "epoch", "last"}
+    # The last epoch is measured for comparison: which epoch to keep was decided on val. A teacher
+    # is not what the run made.
+    aside = {"alpha", "epoch", "last", "teacher"}
     finals = [m for m in results.measurements if not aside & m.setting.keys()]
     clean = [m for m in finals if m.quantity == "clean accuracy"]
     robust = [m for m in finals if m.quantity == "robust accuracy"]
     critical = list(results.select("mrc"))
+    if next(results.select("logit difference"), None):
+        return of_files(results)
     if gain is not None:
         robust_gain = next(results.select("robust accuracy gain", subject="result"), None)
         return _of_gain(results, gain, robust_gain)
+    if not clean + robust and (said := over_seeds(results)):
+        return said
     if critical and (results.verb == "mrc" or not clean + robust):
         return _of_modules(results, critical)
     if clean or robust:

@@ -15,9 +15,15 @@ from hardy.evaluation.results import Results, read
 from hardy.files import write_text, written_whole
 from hardy.reporting import tables
 from hardy.reporting.captions import FIGURES
+from hardy.reporting.equal_clean import without_interval
 from hardy.reporting.evaluation_tables import evaluation_tables
+from hardy.reporting.exported import TITLE as EXPORTED_TITLE
+from hardy.reporting.exported import exported_caption, exported_table
 from hardy.reporting.findings import boxes, evidence, quiet
 from hardy.reporting.headline import headline
+from hardy.reporting.seeds import TITLE as SEEDS_TITLE
+from hardy.reporting.seeds import seeds_table
+from hardy.reporting.sizes import size_caption, size_table
 from hardy.reporting.style import png, svg
 
 FILE_NAME = "report.html"
@@ -89,7 +95,7 @@ def render(results: Results, config: dict[str, Any], drawings: dict[str, Drawing
         for a in results.artifacts
         if a.kind in SHOWN_BY and not SHOWN_BY[a.kind] & drawings.keys()
     ]
-    stages, radii, classes, confused, corrupted, cells = evaluation_tables(results).values()
+    equal, stages, radii, classes, confused, corrupted, cells = evaluation_tables(results).values()
     everything = tables.measurement_table(results.measurements)
     return environment.get_template("page.html.j2").render(
         results=results,
@@ -101,14 +107,23 @@ def render(results: Results, config: dict[str, Any], drawings: dict[str, Drawing
         drawings=drawings,
         outcome=tables.table(results),
         reasons=tables.missing_intervals(results),
+        sizes=size_table(results),
+        size_caption=size_caption(results),
+        exported=exported_table(results),
+        exported_title=EXPORTED_TITLE,
+        exported_caption=exported_caption(results),
         candidates=tables.candidate_table(results),
         modules=tables.module_table(results),
+        equal=equal,
+        unread=without_interval(results),
         stages=stages,
         radii=radii,
         classes=classes,
         confused=confused,
         corrupted=corrupted,
         cells=cells,
+        seeds=seeds_table(results),
+        seeds_title=SEEDS_TITLE,
         others=tables.other_table(results),
         everything=everything[: MOST_ROWS + 1],
         lost_files=lost,

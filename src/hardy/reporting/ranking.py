@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from hardy.evaluation.results import Measurement, Results
+from hardy.reporting.equal_clean import at_equal_clean
 from hardy.reporting.findings import of_networks
-from hardy.reporting.wording import attack, count, interval_of, number, p_value, short, value_of
+from hardy.reporting.seeds import over_seeds
+from hardy.reporting.wording import attack, count, interval_of, number, p_value, short
 
 CHANCE = 0.05
 
@@ -12,7 +14,7 @@ CHANCE = 0.05
 def of_nets(results: Results, clean: list[Measurement], robust: list[Measurement]) -> str:
     """The best network by the strongest attack that was tried on all, else by clean accuracy;
     of networks of one setting, what that setting comes to."""
-    seeds = _over_seeds(results)
+    seeds = over_seeds(results)
     if seeds:
         return " ".join([*_doubts(results), seeds])
     ranked = strongest(robust) or clean
@@ -31,6 +33,7 @@ def of_nets(results: Results, clean: list[Measurement], robust: list[Measurement
         found = f"Of {len(ranked)} nets, {name} has {most}: {scores}, {place}."
         sentences = [found, *([] if level else _by_chance(results, top, rest))]
     sentences += _under_corruption(results, top)
+    sentences += [at_equal_clean(results)]
     return " ".join([*_doubts(results), *filter(None, sentences)])
 
 
@@ -46,23 +49,6 @@ def strongest(robust: list[Measurement]) -> list[Measurement]:
     widest = [found for found in terms.values() if len(found) == most]
     # Of equals the last, for classes and pictures are shown under that one.
     return min(reversed(widest), key=lambda found: sum(m.value for m in found))
-
-
-def _over_seeds(results: Results) -> str:
-    """'Over 3 networks: clean accuracy 81.20 ± 0.31 % [80.4, 82.0], …', or nothing."""
-    means = list(results.select("mean over seeds"))
-    parts = []
-    for m in means:
-        against = attack(m.setting)
-        score, _, interval = value_of(m).partition(" [")
-        interval = f" [{interval}" if interval else ""
-        parts.append(
-            f"{m.setting.get('of')} {score} %{interval}{f' ({against})' if against else ''}"
-        )
-    if not parts:
-        return ""
-    place = f"on {count(means[0].n)} pictures of {means[0].split}"
-    return f"Over {means[0].setting.get('networks')} networks: {', '.join(parts)}, {place}."
 
 
 def _against(top: Measurement, robust: list[Measurement]) -> str:

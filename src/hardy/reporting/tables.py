@@ -9,9 +9,24 @@ from collections.abc import Callable, Iterable
 
 from hardy.evaluation.results import Measurement, Results
 from hardy.reporting.candidates import best, candidates, start_of, tolerance
+from hardy.reporting.equal_clean import AT_EQUAL
 from hardy.reporting.evaluation_tables import evaluation_tables
+from hardy.reporting.exported import EXPORTED, exported_table
+from hardy.reporting.exported import TITLE as EXPORTED_TITLE
 from hardy.reporting.findings import finding_lines
 from hardy.reporting.headline import headline
+from hardy.reporting.seeds import (
+    CORRUPTED,
+    GAINS,
+    MEAN,
+    WHOLE,
+    is_gain,
+    means_by_name,
+    seeds_table,
+    stands_first,
+)
+from hardy.reporting.seeds import TITLE as SEEDS_TITLE
+from hardy.reporting.sizes import SIZES, TITLE, size_table
 from hardy.reporting.wording import (
     attack,
     count,
@@ -30,18 +45,21 @@ MODULE_COLUMNS: dict[str, tuple[str, Callable[[Measurement], str]]] = {
     "clean potential": ("clean potential", plain),
     "conflict": ("conflict, cosine", plain),
 }
-GAINS = ("clean accuracy gain", "robust accuracy gain", "mean corruption accuracy gain")
-WHOLE = ("clean accuracy", "robust accuracy", "robust accuracy (reference)")
-CORRUPTED = "mean corruption accuracy"
 ELSEWHERE = {
     *WHOLE,
     *GAINS,
     *MODULE_COLUMNS,
+    *SIZES,
+    *EXPORTED,
     CORRUPTED,
     "train loss",
-    "mean over seeds",
+    MEAN,
     "robust accuracy so far",
     "robust accuracy at radius",
+    "clean accuracy at alpha",
+    "robust accuracy at alpha",
+    AT_EQUAL,
+    f"{AT_EQUAL} gain",
     "class accuracy",
     "corruption accuracy",
 }
@@ -55,7 +73,7 @@ def table(results: Results) -> Rows:
     95 % intervals and, where it was tested, the p of the difference.
     """
     finals = [m for m in results.measurements if _is_row(m)]
-    gains = [m for m in results.measurements if m.quantity in GAINS and _of_all(m)]
+    gains = [m for m in results.measurements if _is_gain(m)]
     columns = [_column(m) for m in [*finals, *gains]]
     attacks = dict.fromkeys(c for c in columns if c.startswith("robust"))
     heads = ["clean accuracy", *attacks, CORRUPTED]
@@ -98,8 +116,12 @@ def candidate_table(results: Results) -> Rows:
 
 
 def module_table(results: Results) -> Rows:
-    """Every module with its criticality and what else was measured of it, in network order."""
-    measured = {q: {m.subject: m for m in results.select(q)} for q in MODULE_COLUMNS}
+    """Every module with its criticality and what else was measured of it, in network order; of
+    several seeds the means."""
+    measured = {
+        q: {m.subject: m for m in results.select(q)} or means_by_name(results, q)
+        for q in MODULE_COLUMNS
+    }
     columns = [q for q in MODULE_COLUMNS if measured[q]]
     modules = list(dict.fromkeys(name for q in columns for name in measured[q]))
     if not modules:
@@ -147,9 +169,12 @@ def markdown(results: Results) -> str:
     parts += ["\n".join(f"- {line}" for line in said)] if said else []
     for title, rows in (
         ("Before and after", table(results)),
+        (TITLE, size_table(results)),
+        (EXPORTED_TITLE, exported_table(results)),
         ("Candidates", candidate_table(results)),
         ("Modules", module_table(results)),
         *evaluation_tables(results).items(),
+        (SEEDS_TITLE, seeds_table(results)),
         ("Other measurements", other_table(results)),
     ):
         if rows:
@@ -165,11 +190,16 @@ def is_final(m: Measurement) -> bool:
 
 def _is_row(m: Measurement) -> bool:
     """Whether it stands in a network's row of the first table."""
-    if m.quantity == "mean over seeds":
-        return m.setting.get("of") in (*WHOLE, CORRUPTED)
+    if m.quantity == MEAN:
+        return stands_first(m) and not is_gain(m)
     if m.quantity == CORRUPTED:
         return _of_all(m)
     return is_final(m) or m.quantity == "robust accuracy (reference)"
+
+
+def _is_gain(m: Measurement) -> bool:
+    """Whether it stands in a row of differences of the first table."""
+    return (stands_first(m) and is_gain(m)) or (m.quantity in GAINS and _of_all(m))
 
 
 def _of_all(m: Measurement) -> bool:
@@ -183,7 +213,7 @@ def chosen_modules(results: Results) -> set[str]:
 
 
 def _column(m: Measurement) -> str:
-    quantity = str(m.setting.get("of")) if m.quantity == "mean over seeds" else m.quantity
+    quantity = str(m.setting.get("of")) if m.quantity == MEAN else m.quantity
     if "robust" not in quantity:
         return CORRUPTED if "corruption" in quantity else "clean accuracy"
     against = attack(m.setting)
@@ -191,6 +221,8 @@ def _column(m: Measurement) -> str:
 
 
 def _unsigned(quantity: str, m: Measurement) -> str:
+    if m.quantity == MEAN:
+        return value_of(m).removeprefix("+")
     return percent(m) if quantity == "robust accuracy drop" else MODULE_COLUMNS[quantity][1](m)
 
 

@@ -42,7 +42,10 @@ def points(m: Measurement) -> str:
 
 
 def plain(m: Measurement) -> str:
-    """A number in its own unit, three significant digits: '0.0213 [0.0189, 0.0240]'."""
+    """A number in its own unit, three significant digits: '0.0213 [0.0189, 0.0240]'; a whole one
+    of thousands with all of them."""
+    if m.interval is None and abs(m.value) >= 1000 and m.value == int(m.value):
+        return count(int(m.value))
     ends = "" if m.interval is None else f" [{m.interval[0]:.3g}, {m.interval[1]:.3g}]"
     return (f"{m.value:.3g}" + ends).replace("-", "−")
 
@@ -50,15 +53,23 @@ def plain(m: Measurement) -> str:
 def value_of(m: Measurement) -> str:
     """The measurement in the unit of its quantity; a mean over seeds with its spread, and a
     difference with its p: '81.20 ± 0.31 [80.8, 81.6]', '+1.24 [0.4, 2.1], p = 0.003'."""
-    if m.quantity == "mean over seeds" and is_accuracy(str(m.setting.get("of"))):
-        std = m.setting.get("std")
-        spread = f" ± {number(100 * std)}" if isinstance(std, int | float) else ""
-        return number(100 * m.value) + spread + interval_of(m)
+    if m.quantity == "mean over seeds":
+        return _mean(m)
     if is_accuracy(m.quantity):
         return percent(m)
     if not is_difference(m.quantity):
         return plain(m)
     return ", ".join(filter(None, (points(m), p_value(m.setting.get("p")))))
+
+
+def _mean(m: Measurement) -> str:
+    of, std = str(m.setting.get("of")), m.setting.get("std")
+    spread = float(std) if isinstance(std, int | float) else None
+    if is_accuracy(of) or is_difference(of):
+        apart = "" if spread is None else f" ± {number(100 * spread)}"
+        return number(100 * m.value, signed=is_difference(of)) + apart + interval_of(m)
+    value, bracket, interval = plain(m).partition(" [")
+    return value + ("" if spread is None else f" ± {spread:.2g}") + bracket + interval
 
 
 def p_value(p: Scalar) -> str:

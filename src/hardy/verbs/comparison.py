@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from hardy.evaluation.curve import at_radius, curve
 from hardy.evaluation.pictures import BROKEN, shown, write_broken
 from hardy.evaluation.results import Measurement, Results, Scalar
 from hardy.evaluation.robustness import accuracies, accuracy, gains
-from hardy.evaluation.statistics import over_seeds
+from hardy.evaluation.seeds import mean_of
 from hardy.verbs.inputs import DATA_SEED, attack_of
 from hardy.verbs.measuring import Job, attack_name
 from hardy.verbs.protocols import Judged
@@ -34,8 +33,9 @@ def measured(job: Job, found: Mapping[str, Tally]) -> list[Measurement]:
     (first, before), *others = found.items()
     for label, after in others:
         measurements += _differences(job, f"{label} − {first}", before, after)
-    if job.asked.over_seeds:
-        measurements += _over_seeds(by_network)
+    of = dict(zip(found, by_network, strict=True))
+    for setting, labels in job.settings.items():
+        measurements += _over_seeds(setting, [of[label] for label in labels])
     return measurements
 
 
@@ -130,28 +130,16 @@ def _differences(job: Job, subject: str, before: Tally, after: Tally) -> list[Me
     return found
 
 
-def _over_seeds(by_network: list[list[Measurement]]) -> list[Measurement]:
-    """The mean of each accuracy over the networks, whose measurements are in one order."""
-    found = []
-    for same in zip(*by_network, strict=True):
-        one = same[0]
-        if one.quantity not in AVERAGED or one.setting.get("of", "standard 15") != "standard 15":
-            continue
-        mean, std, (low, high) = over_seeds([each.value for each in same])
-        setting = {**one.setting, "of": one.quantity, "std": std, "networks": len(same)}
-        subject = f"mean of {len(same)} networks"
-        found.append(
-            replace(
-                one,
-                quantity="mean over seeds",
-                value=mean,
-                subject=subject,
-                interval=(max(0.0, low), min(1.0, high)),  # of accuracies, all of them
-                no_interval="",
-                setting=setting,
-            )
-        )
-    return found
+def _over_seeds(setting: str, by_network: list[list[Measurement]]) -> list[Measurement]:
+    """The mean of each accuracy over the networks of a setting, whose measurements are in one
+    order."""
+    subject = f"mean of {len(by_network)} networks" + (f": {setting}" if setting else "")
+    return [
+        mean_of(same, subject)
+        for same in zip(*by_network, strict=True)
+        if same[0].quantity in AVERAGED
+        and same[0].setting.get("of", "standard 15") == "standard 15"
+    ]
 
 
 def _by(tally: Tally) -> Tensor:

@@ -16,12 +16,14 @@ from hardy.console import say
 from hardy.data.augment import augment_of
 from hardy.data.loader import batch_count
 from hardy.data.splits import Split
+from hardy.evaluation.footprint import forward_operations
 from hardy.evaluation.results import Measurement, Results, Scalar
 from hardy.evaluation.robustness import Protocol, rightly
-from hardy.methods.protocol import Nets
 from hardy.modes import evaluating, forward_in, frozen
 from hardy.training import cost
 from hardy.verbs.job import Job
+from hardy.verbs.taught import nets_of
+from hardy.verbs.teachers import teacher_device
 
 COUNTED, ARITHMETIC = "counted", "arithmetic"
 
@@ -55,11 +57,12 @@ def estimated(asked: config.Train, job: Job, device: torch.device) -> Results:
     share = (0, asked.devices)
     batch_count(job.train, asked.batch_size, True, mix=job.settings.mix, part=share)
     say(f"dry run of {job.method!r} on {job.data!r}, {job.attack!r}, {device}")
-    job = replace(job, model=copy.deepcopy(job.model)).to(device)
+    job = replace(job, model=copy.deepcopy(job.model))
+    job = job.to(device, teacher_device(asked, device))
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         loop = started(
             Engine(device, asked.precision),
-            Nets(job.model, job.model, job.model),
+            nets_of(asked, job, remember=False),
             job.method,
             job.attack,
             job.train,
@@ -69,7 +72,7 @@ def estimated(asked: config.Train, job: Job, device: torch.device) -> Results:
         )
         sheet = _Sheet(asked, job, loop.steps)
         picture = job.train.pixels(slice(0, 1))
-        forward = cost.forward_operations(job.model, picture)
+        forward = forward_operations(job.model, picture)
         memory = cost.standing(loop, _tensors(job))
         step = cost.step_cost(loop, asked.devices)
         reestimation = 0.0

@@ -4,9 +4,6 @@ side on one test split, after a look for what would make a robust accuracy worth
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-
-from torch import Tensor, nn
 
 from hardy import config
 from hardy.console import say
@@ -14,16 +11,19 @@ from hardy.evaluation.preflight import preflight, too_few
 from hardy.evaluation.results import Finding, Results
 from hardy.evaluation.steps import Steps
 from hardy.verbs.comparison import keep_files, measured
+from hardy.verbs.equal_clean import at_equal_clean
 from hardy.verbs.folder import RunFolder, finish
-from hardy.verbs.inputs import attack_of, device_of, fingerprint, keywords
+from hardy.verbs.inputs import attack_of, device_of, keywords
 from hardy.verbs.measuring import Job, attack_name, job_of
 from hardy.verbs.protocols import remarks
+from hardy.verbs.same import must_be_the_same
+from hardy.verbs.seeds import repeated
 from hardy.verbs.shards import check_devices, tally_in_shards
+from hardy.verbs.sizes import footprints
 from hardy.verbs.tallies import tallies
 
-GIVEN = "given"  # under which the steps keep what they were taken with
 
-
+@repeated
 def run(asked: config.Evaluate) -> Results:
     """Evaluate as asked; the results, with the run folder in `.folder`.
 
@@ -37,50 +37,25 @@ def run(asked: config.Evaluate) -> Results:
         check_devices(job, device)
     folder = RunFolder("evaluate", asked)
     steps = folder.steps()
-    _must_be_the_same(job, steps, folder.path)
+    splits = {"test": job.test, **({"train": job.data.train} if asked.equal_clean else {})}
+    must_be_the_same(folder, {label: net.model for label, net in job.nets.items()}, splits)
     job = job.to(device)
     results = folder.results()
     results.facts |= _facts(job, device.type)
     results.notes += _notes(job)
     results.findings += _checked(job, steps)
+    costs = footprints(job, steps)
+    # Before the attacks: training can fail, and hours of attacks cannot mend it.
+    equal = at_equal_clean(job, steps, results.notes.append) if asked.equal_clean else []
     if asked.devices > 1:
         tally_in_shards(asked, device, steps)
     found = tallies(job, steps)
-    results.measurements += measured(job, found)
+    results.measurements += [*measured(job, found), *costs, *equal]
     keep_files(job, found, results)
     return finish(results)
 
 
 evaluate = keywords(config.Evaluate, run)
-
-
-def _must_be_the_same(job: Job, steps: Steps, folder: Path) -> None:
-    """Keep what tells the networks and the pictures from others. Raises ValueError where those
-    of the run to go on with were others: its steps would be taken for theirs."""
-    test = job.test
-    pictures = {"images": test.images, "labels": test.labels, "index": test.index}
-    mine = {
-        "networks": [fingerprint(_weights(net.model)) for net in job.nets.values()],
-        "test": fingerprint(pictures),
-    }
-    known = steps.json(GIVEN)
-    if known is None:
-        steps.keep_json(GIVEN, mine)
-        return
-    same = zip(job.nets, known["networks"], mine["networks"], strict=True)
-    others = [f"other weights in {label}" for label, old, new in same if old != new]
-    others += ["other test pictures"] if known["test"] != mine["test"] else []
-    if others:
-        raise ValueError(
-            f"the run in {folder} was started with {' and '.join(others)}: give the same file or "
-            "object, or another --out"
-        )
-
-
-def _weights(model: nn.Module) -> dict[str, Tensor]:
-    """Also the buffers that no file of weights holds."""
-    kept = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
-    return {**dict(model.named_buffers()), **kept}
 
 
 def _facts(job: Job, device: str) -> dict[str, str | int]:

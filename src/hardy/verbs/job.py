@@ -18,6 +18,7 @@ from hardy.data.splits import DataSet, Split
 from hardy.evaluation.robustness import Protocol
 from hardy.methods.find import make
 from hardy.methods.protocol import Method
+from hardy.methods.teacher import Teacher
 from hardy.methods.wrappers.awp import AWP
 from hardy.models.architecture import Architecture
 from hardy.models.load import Checkpoint
@@ -32,6 +33,7 @@ from hardy.verbs.inputs import (
     placed,
     protocol_of,
 )
+from hardy.verbs.teachers import teachers_of
 
 if TYPE_CHECKING:
     from hardy.training.loop import Settings
@@ -43,6 +45,7 @@ class Job:
 
     subject: its name in tables. attack: of training; protocol: of val and test. train: what is
     trained on, extra pictures included. start: the checkpoint that it goes on from, if any.
+    teachers: the networks to learn from, by role.
     """
 
     subject: str
@@ -55,13 +58,23 @@ class Job:
     model: nn.Module
     architecture: Architecture
     start: Checkpoint | None
+    teachers: dict[str, Checkpoint]
 
-    def to(self, device: torch.device) -> Job:
-        """The same on another device."""
+    def exact(self, role: str) -> Teacher:
+        """A teacher in full precision, to be measured."""
+        return Teacher(self.teachers[role].model)
+
+    def to(self, device: torch.device, teachers: torch.device | None = None) -> Job:
+        """The same on another device, its teachers on one of their own where there is one."""
         data = self.data.to(device)
         own = self.train is self.data.train
         train = data.train if own else self.train.to(device)
-        return replace(self, model=placed(self.model, device), train=train, data=data)
+        moved = {
+            role: replace(each, model=placed(each.model, teachers or device))
+            for role, each in self.teachers.items()
+        }
+        model = placed(self.model, device)
+        return replace(self, model=model, train=train, data=data, teachers=moved)
 
 
 def job_of(asked: config.Train) -> Job:
@@ -81,6 +94,7 @@ def job_of(asked: config.Train) -> Job:
         extra = load_extra(asked.extra_data, asked.data_root, data, asked.extra_limit)
         train, mix = joined(train, extra), Mix(len(train), asked.extra_fraction)
     model, architecture, start = _network(asked, data)
+    teachers = teachers_of(asked, method.roles, data)
     return Job(
         asked.method + (" + AWP" if asked.awp else ""),
         method,
@@ -92,6 +106,7 @@ def job_of(asked: config.Train) -> Job:
         model,
         architecture,
         start,
+        teachers,
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -19,7 +21,7 @@ from hardy.evaluation.preflight import as_given
 from hardy.evaluation.reference import must_be_there
 from hardy.evaluation.results import Finding, Scalar
 from hardy.evaluation.robustness import Protocol
-from hardy.models.load import BEST, Checkpoint
+from hardy.models.load import BEST, Checkpoint, seeds_in
 from hardy.verbs.inputs import DATA_SEED, check, checkpoint_of, data_of, placed
 from hardy.verbs.protocols import Judged, protocols_of
 
@@ -31,8 +33,9 @@ VERSIONS: dict[str, Version] = {"autoattack": "standard", "autoattack-quick": "q
 class Job:
     """An evaluation before its first picture: the networks by their labels, the test pictures,
     and a protocol for each attack that was asked for. package: pyautoattack and its version,
-    where --reference asks for it. handed_over: what there is to say of a network from Python as it
-    came, before it was put in eval mode."""
+    where --reference asks for it. settings: the networks that are one setting trained with several
+    seeds, by the name of the setting, which is empty for all of them. handed_over: what there is
+    to say of a network from Python as it came, before it was put in eval mode."""
 
     asked: config.Evaluate
     data: DataSet
@@ -40,6 +43,7 @@ class Job:
     nets: dict[str, Checkpoint]
     protocols: list[Judged]
     package: str = ""
+    settings: dict[str, list[str]] = field(default_factory=dict)
     handed_over: tuple[Finding, ...] = ()
 
     @property
@@ -56,6 +60,11 @@ class Job:
     def under_corruption(self) -> Split:
         """The pictures that are corrupted."""
         return limited(self.test, self.asked.corruption_pictures, DATA_SEED)
+
+    @property
+    def at_equal_clean(self) -> Split:
+        """The pictures on which networks are brought to one clean accuracy."""
+        return limited(self.test, self.asked.equal_clean_pictures, DATA_SEED)
 
     @property
     def corruptions(self) -> list[str]:
@@ -126,13 +135,27 @@ def job_of(asked: config.Evaluate) -> Job:
         if asked.reference and name in asked.attack:
             package = must_be_there(version, data.num_classes)
     nets: dict[str, Checkpoint] = {}
-    for path in _asked_for(asked):
-        one = config.FromCheckpoint(checkpoint=path, model=asked.model, normalize=asked.normalize)
-        nets[_label(path, nets)] = checkpoint_of(one, data, torch.device("cpu"))
+    settings: dict[str, list[str]] = {}
+    for given in _asked_for(asked):
+        several = seeds_in(given) if given else []
+        labels = []
+        for path in several or [given]:
+            one = config.FromCheckpoint(
+                checkpoint=path, model=asked.model, normalize=asked.normalize
+            )
+            labels.append(_label(path, nets))
+            nets[labels[-1]] = checkpoint_of(one, data, torch.device("cpu"))
+        if len(several) > 1:
+            settings[str(given)] = labels
+    settings = {_short(Path(name), settings): labels for name, labels in settings.items()}
+    if asked.over_seeds:
+        settings = {"": list(nets)}
     if asked.over_seeds and len(nets) < 2:
         raise ValueError("--over-seeds needs several networks, trained with other seeds: give them")
+    if asked.equal_clean and len(nets) < 2:
+        raise ValueError("--equal-clean compares networks and needs at least two: give them")
     test = limited(data.test, asked.limit, DATA_SEED)
-    job = Job(asked, data, test, nets, protocols, package, handed_over)
+    job = Job(asked, data, test, nets, protocols, package, settings, handed_over)
     _must_corrupt(job)
     return job
 
@@ -188,9 +211,18 @@ def _label(path: Path | None, taken: dict[str, Checkpoint]) -> str:
     """A short name for a checkpoint: its own, or its folder's where files have one name."""
     if path is None:
         return "network"
-    name = path.parent.name if path.name == BEST else path.name if path.is_dir() else path.stem
+    folder = path.parent if path.name == BEST else path
+    name = path.stem if folder == path and not path.is_dir() else folder.name
+    if re.fullmatch(r"seed-\d+", name) and folder.parent.name:
+        name = f"{folder.parent.name}/{name}"  # of a run of several seeds
     names = (name, str(path), *(f"{path} ({i})" for i in range(2, len(taken) + 3)))
     return next(each for each in names if each not in taken)
+
+
+def _short(folder: Path, others: Iterable[str]) -> str:
+    """The name of a run folder, or the whole of its path where another has that name."""
+    same = [other for other in others if Path(other).name == folder.name]
+    return str(folder) if len(same) > 1 else folder.name or str(folder)
 
 
 def attack_name(protocol: Judged) -> str:

@@ -24,8 +24,11 @@ from hardy.verbs.inputs import (
     keywords,
     protocol_of,
 )
+from hardy.verbs.same import must_be_the_same
+from hardy.verbs.seeds import repeated
 
 
+@repeated
 def run(asked: config.Mrc) -> Results:
     """Measure as asked; the results, with the run folder in `.folder`."""
     check(asked)
@@ -34,6 +37,7 @@ def run(asked: config.Mrc) -> Results:
     data = data_of(asked, asked.limit)
     net = checkpoint_of(asked, data, device)
     folder = RunFolder("mrc", asked)
+    must_be_the_same(folder, {"the network": net.model}, {"train": data.train, "test": data.test})
     results = folder.results()
     results.facts |= {
         "model": net.architecture.model,

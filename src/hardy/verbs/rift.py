@@ -36,11 +36,14 @@ from hardy.verbs.inputs import (
     unseen_val,
 )
 from hardy.verbs.mrc import measure
+from hardy.verbs.same import must_be_the_same
+from hardy.verbs.seeds import repeated
 
 SHOWN = 8
 WORDS = ("search", "least", "most", "last", "all")
 
 
+@repeated
 def run(asked: config.Rift) -> Results:
     """RiFT as asked; the results, with the better network in `.folder`."""
     check(asked)
@@ -52,6 +55,11 @@ def run(asked: config.Rift) -> Results:
     _must_exist(asked.modules, net.model)
     choosing, reported, how = _where_to_choose(asked, net, data)
     folder = RunFolder("rift", asked)
+    must_be_the_same(
+        folder,
+        {"the network": net.model},
+        {"train": data.train, "val": data.val, "test": data.test},
+    )
     results = folder.results()
     results.notes += [how, *net.notes]
     if asked.mrc_split == "test" and asked.choose_on != "test":

@@ -19,7 +19,6 @@ from hardy.data.loader import batch_count
 from hardy.data.splits import DataSet, Split, limited
 from hardy.evaluation.results import Results
 from hardy.evaluation.robustness import Protocol, Verdicts, accuracies, gains, judge
-from hardy.methods.protocol import Nets
 from hardy.models.load import Checkpoint, save
 from hardy.models.state_dicts import read_file
 from hardy.training import checkpoint, tensorboard
@@ -29,11 +28,16 @@ from hardy.verbs.folder import RunFolder, finish
 from hardy.verbs.history import LAST, History
 from hardy.verbs.inputs import DATA_SEED, device_of, keywords, origin, unseen_val
 from hardy.verbs.job import Job, job_of
+from hardy.verbs.same import must_be_the_same
+from hardy.verbs.seeds import repeated
+from hardy.verbs.taught import afterwards, checked, nets_of, notes_on
+from hardy.verbs.teachers import names_of, teacher_device
 
 if TYPE_CHECKING:
     from hardy.training.engine import Engine
 
 
+@repeated
 def run(asked: config.Train) -> Results:
     """Train as asked; the results, with the run folder in `.folder`.
 
@@ -99,17 +103,20 @@ def _process(asked: config.Train, device: str, path: Path) -> Results:
 def _trained(asked: config.Train, job: Job, engine: Engine, folder: RunFolder) -> Results:
     from hardy.training.loop import fit
 
+    if engine.first:
+        must_be_the_same(folder, *_given(job))
     say(f"{job.method!r} on {job.data!r}, {job.attack!r}, {engine}")
-    job = job.to(engine.device)
+    job = job.to(engine.device, teacher_device(asked, engine.device))
     history = _history(asked, job, engine, folder)
     state = history.saved() if asked.resume else None
     if state is not None:
         history.restore(engine.from_first(folder.logged()), state)
+    known = checked(asked, job, folder.steps()) if engine.first else []
     # Dropout draws from it: as seeded, whoever built the network, and otherwise in each process.
     torch.manual_seed((asked.seed + 1_000_003 * engine.rank) % 2**63)
     deployed = fit(
         engine,
-        Nets(job.model, job.model, job.model),
+        nets_of(asked, job),
         job.method,
         job.attack,
         job.train,
@@ -120,11 +127,22 @@ def _trained(asked: config.Train, job: Job, engine: Engine, folder: RunFolder) -
         label=job.subject,
     )
     results = _measured(asked, job, engine, history, deployed)
+    results.findings += known
     return engine.from_first(finish(results) if engine.first else results)
+
+
+def _given(job: Job) -> tuple[dict[str, nn.Module], dict[str, Split]]:
+    """The networks and pictures that the run is made from."""
+    networks = {f"teacher {role}": each.model for role, each in job.teachers.items()}
+    if job.start is not None:
+        networks["the network it starts from"] = job.model
+    return networks, {"train": job.train, "val": job.data.val, "test": job.data.test}
 
 
 def _history(asked: config.Train, job: Job, engine: Engine, folder: RunFolder) -> History:
     about = origin(job.data, asked.method, job.start, asked.extra_data)
+    if job.teachers:
+        about["teachers"] = names_of(job.teachers)
 
     def keep(file: Path, network: nn.Module) -> None:
         save(file, network, job.architecture, classes=job.data.classes, extra=about)
@@ -180,7 +198,9 @@ def _measured(
         share = f"{job.settings.mix.fraction:g} of each batch"
         count = len(job.train) - job.settings.mix.own
         results.facts["extra data"] = f"{asked.extra_data}, {count} pictures, {share}"
-    results.notes += [*_notes(job.data, job.start), *history.events]
+    if job.teachers:
+        results.facts["teacher"] = names_of(job.teachers)
+    results.notes += [*_notes(job.data, job.start), *notes_on(job), *history.events]
     verdicts: dict[str, Verdicts] = {}
     for kind in history.kinds:
         file = history.file(kind)
@@ -189,6 +209,8 @@ def _measured(
         results.measurements += accuracies(verdicts[kind], job.protocol, test.name, subjects[kind])
         if folder.writes:
             results.add_artifact(file, "weights")
+        if folder.writes and kind == main:
+            results.measurements += afterwards(asked, job, network)
     if best is not history.rows[-1]:
         name, last = f"{subjects[main]}, last epoch", deployed[main]
         after = _judged(engine, last, test, job.protocol, "test, last epoch")

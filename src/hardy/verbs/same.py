@@ -1,0 +1,48 @@
+"""Whether a run that goes on works on what it was started with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from hardy.data.splits import Split
+from hardy.verbs.folder import RunFolder
+from hardy.verbs.inputs import fingerprint
+
+GIVEN = "given"  # under which the steps keep it
+
+
+def must_be_the_same(
+    folder: RunFolder, networks: Mapping[str, nn.Module], splits: Mapping[str, Split]
+) -> None:
+    """Keep in a run folder what tells these networks and pictures from others, by their names.
+
+    Raises ValueError where the run to go on with was started with others: the same flags may name
+    a file that has changed, and the run's finished steps would be taken for those of the new.
+    """
+    mine = {f"weights in {name}": fingerprint(_weights(net)) for name, net in networks.items()}
+    mine |= {f"{name} pictures": fingerprint(_pictures(split)) for name, split in splits.items()}
+    steps = folder.steps()
+    known = steps.json(GIVEN)
+    if known is None:
+        steps.keep_json(GIVEN, mine)
+        return
+    others = [f"other {name}" for name, value in known.items() if mine.get(name, value) != value]
+    others += [f"{name}, which is gone" for name in known.keys() - mine.keys()]
+    others += [f"no {name}" for name in mine.keys() - known.keys()]
+    if others:
+        raise ValueError(
+            f"the run in {folder.path} was started with {' and '.join(others)}: give the same file "
+            "or object, or another --out"
+        )
+
+
+def _pictures(split: Split) -> dict[str, Tensor]:
+    return {"images": split.images, "labels": split.labels, "index": split.index}
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    """Also the buffers that no file of weights holds."""
+    kept = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
+    return {**dict(model.named_buffers()), **kept}
