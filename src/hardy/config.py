@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     Data = str | DataSet
     File = Path | str
     Network = File | nn.Module
-    Teachers = tuple[Network, ...] | Mapping[str, Network] | nn.Module
+    Teachers = Network | tuple[Network, ...] | Mapping[str, Network]
+    Several = str | tuple[str, ...]
 else:  # on the command line all are text
     Model = str
     Data = str
     File = Path
-    Teachers = Annotated[tuple[str, ...], UseAppendAction]
+    Teachers = Several = Annotated[tuple[str, ...], UseAppendAction]
 
 
 def _read_by(parse: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec[Any]:
@@ -73,7 +74,6 @@ def _number(text: str) -> float:
         raise ValueError(f"{text!r} is no number") from None
 
 
-Several = Annotated[tuple[str, ...], UseAppendAction]
 MaybePixels = Annotated[float | None, _read_by(pixels, "8/255")]
 MaybeShare = Annotated[float | None, _read_by(_number, "0.75")]
 MaybeFile = Annotated[File | None, _read_by(Path, "PATH")]
@@ -144,7 +144,7 @@ class OnData:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attacked:
+class Attacker:
     """What the attacker may do. Radii are in pixels of the range 0 to 1."""
 
     norm: Norm = "linf"
@@ -156,6 +156,12 @@ class Attacked:
     """Gradient steps of the attack (PGD)."""
     step_size: MaybePixels = None
     """Length of a step of the attack; unset: 2.5 eps / steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attacked(Attacker):
+    """And how often it may try."""
+
     restarts: int = 3
     """Random starts of the final attack; a picture must withstand all of them."""
 
@@ -369,7 +375,7 @@ class Evaluate(Repeated, Attacked, OnData, FromCheckpoint):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(Run, Attacked, OnData, FromCheckpoint):
+class Export(Run, Attacker, OnData, FromCheckpoint):
     """Write a network as a file that runs without hardy, ONNX or torch.export, and check it."""
 
     network: Positional[MaybeFile] = None

@@ -10,7 +10,7 @@ from hardy.attacks.pgd import PGD
 from hardy.data.splits import Split
 from hardy.evaluation.robustness import Protocol, Verdicts
 from hardy.evaluation.statistics import wilson
-from hardy.evaluation.teachers import FOOLED, looked_at, natural
+from hardy.evaluation.teachers import FOOLED, ignorant, looked_at, natural
 from hardy.threat import Linf
 
 EPS = 8 / 255
@@ -105,6 +105,17 @@ def test_a_naturally_trained_teacher_is_told_by_what_it_keeps(
         assert found.grade == "serious" and found.check == "natural teacher"
         assert f"{100 * clean / 400:.1f} % of 400" in found.sentence
         assert found.evidence["robust"] == robust / 400
+
+
+@pytest.mark.parametrize(("right", "warned"), [(40, True), (52, True), (60, False), (0, True)])
+def test_a_teacher_that_is_right_by_chance(right: int, warned: bool) -> None:
+    """400 pictures in ten classes: by chance 52 or more are right once in 32 times, 60 once in
+    950."""
+    split = Split(torch.zeros(400, 1, 2, 2), torch.arange(400) % 10, torch.arange(400), "val")
+    found = ignorant(verdicts(right, right), split, "teacher robust")
+    assert (found is not None) == warned
+    if found:
+        assert found.grade == "serious" and "--teacher-normalize" in found.sentence
 
 
 def test_no_pictures_no_warning() -> None:

@@ -84,7 +84,8 @@ def test_joint_and_separate_forwards() -> None:
     ("setting", "said"),
     [
         ({"beta": -1.0}, "IAD's beta must be at least 0"),
-        ({"warmup": math.nan}, "IAD's warmup must be at least 0"),
+        ({"warmup": math.nan}, "IAD's warmup is the fraction of training"),
+        ({"warmup": 60}, r"in \[0, 1\), such as 0\.3 for 60 of 200 epochs, not 60"),
         ({"labels": 0.5, "natural": 0.5}, "add up to less than 1, not 0.5 and 0.5"),
         ({"labels": -0.1}, "must not be negative"),
     ],

@@ -107,6 +107,15 @@ def test_pictures_that_come_as_they_are_are_asked_about_once() -> None:
     assert net.seen == 10
 
 
+def test_pictures_that_share_an_index_are_asked_about_each_time() -> None:
+    twice = some_split(4)
+    twice = Split(twice.images, twice.labels, torch.tensor([3, 5, 3, 5]), "train")
+    teacher = Teacher(Counting())
+    teacher.remember(twice, 4)
+    for batch in batches(twice, 2, seed=1, shuffle=True):
+        torch.testing.assert_close(teacher.clean(batch), teacher(batch.x))
+
+
 def test_a_table_that_is_too_large_is_not_kept(monkeypatch, capsys) -> None:
     monkeypatch.setattr(room, "MOST", 10 * 2 * 4 - 1)
     split, net = some_split(10), Counting()

@@ -357,3 +357,36 @@ def test_what_all_say_stands_once_and_the_rest_under_its_seed(tmp_path: Path) ->
         "seed 1: at",
         "seed 10: at",
     ]
+
+
+def test_folders_that_are_bare_numbers_rename_networks_and_nothing_else(tmp_path: Path) -> None:
+    """runs/at/0 and runs/at/1: a network is called 0, and so are many other things."""
+    runs = {}
+    for seed in (0, 1):
+        right = Measurement("clean accuracy", 0.5, "test", 10, str(seed), (0.4, 0.6))
+        module = Measurement("mrc", 1.0, "train", 10, "layer1.0.conv1", no_interval="a maximum")
+        facts = {"threat": "Linf(eps=0.1)"}
+        runs[seed] = Results("mrc", facts, ["0 of 10 and 1 of 10."], [right, module])
+    found = joined(Results("mrc", folder=tmp_path), runs, {"{seed}"})
+    assert found.facts["threat"] == "Linf(eps=0.1)"
+    assert "0 of 10 and 1 of 10." in found.notes
+    assert found.one("mrc").subject == "layer1.0.conv1"
+    assert found.one("mean over seeds").subject == "mean of 2 seeds: {seed}"
+
+
+def test_a_teacher_of_all_seeds_is_measured_once(tmp_path: Path) -> None:
+    """It is one network on the same pictures: no sample of several, and no spread of zero."""
+    runs = {}
+    for seed, fooled in ((0, 0.1), (1, 0.4)):
+        setting = {"attack": "PGD", "norm": "linf", "eps": 0.1, "dtype": "fp32", "teacher": True}
+        setting["seed"] = seed
+        robust = Measurement(
+            "robust accuracy", 0.5, "test", 40, "teacher", (0.35, 0.65), setting=setting
+        )
+        by = Measurement("teacher fooled", fooled, "test", 40, "teacher", (0, 1), setting=setting)
+        runs[seed] = Results("train", measurements=[robust, by])
+    found = joined(Results("train", folder=tmp_path), runs, ())
+    (robust,) = found.select("robust accuracy")
+    assert (robust.subject, robust.interval) == ("teacher", (0.35, 0.65))
+    (fooled,) = found.select("mean over seeds")
+    assert fooled.value == 0.25 and fooled.interval == (0.0, 1.0), "a share has no more room"

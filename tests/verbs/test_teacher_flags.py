@@ -48,7 +48,7 @@ def test_a_run_with_a_teacher(robust: Path, tmp_path: Path, capsys: Any) -> None
     said = " ".join(capsys.readouterr().err.split())
     assert "teacher robust: clean accuracy" in said and "% of 60 of val" in said
     results = read(out)
-    assert results.facts["teacher"] == "robust: small_resnet"
+    assert str(results.facts["teacher"]).startswith("robust: small_resnet ")
     of = {m.quantity: m for m in results.measurements if m.subject == "teacher robust"}
     sized = {"parameters", "weights", "operations"}
     assert set(of) == {"clean accuracy", "robust accuracy", FOOLED, *sized}
@@ -86,17 +86,6 @@ def test_logits_from_the_table_are_those_of_each_batch(robust: Path, tmp_path: P
         torch.testing.assert_close(value, runs["anew"][key], rtol=0, atol=2e-3)
 
 
-def test_a_resumed_run_keeps_what_it_said_of_its_teacher(robust: Path, tmp_path: Path) -> None:
-    out = tmp_path / "student"
-    words = (*STUDENT, "--method", "adaad", "--teacher", robust, "--teacher-pictures", 40)
-    assert hardy(*words, "--out", out) == 0
-    before = json.loads((out / "results.json").read_text(encoding="utf-8"))
-    assert hardy(*words, "--out", out, "--resume") == 0
-    after = json.loads((out / "results.json").read_text(encoding="utf-8"))
-    assert before["measurements"] == after["measurements"]
-    assert before["findings"] == after["findings"]
-
-
 def test_two_teachers_by_role_from_python(robust: Path, tmp_path: Path) -> None:
     module = load(robust)
     state = {key: value.clone() for key, value in module.state_dict().items()}
@@ -123,7 +112,9 @@ def test_two_teachers_by_role_from_python(robust: Path, tmp_path: Path) -> None:
     assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
 
 
-def test_a_naturally_trained_teacher_is_warned_of(tmp_path: Path, capsys: Any) -> None:
+def test_a_naturally_trained_teacher_is_warned_of_and_stays_so(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     natural = tmp_path / "natural"
     words = (*replaced(TRAIN, "--limit", "1000"), "--method", "standard")
     assert hardy(*words, "--out", natural) == 0
@@ -136,6 +127,47 @@ def test_a_naturally_trained_teacher_is_warned_of(tmp_path: Path, capsys: Any) -
     )
     (found,) = [each for each in read(out).findings if each.check == "natural teacher"]
     assert found.grade == "serious" and found.subject == "teacher robust"
+    # Resumed, it is not measured on val again, and the warning is still there.
+    monkeypatch.setattr("hardy.verbs.taught.natural", lambda *_: None)
+    assert hardy(*words, "--out", out, "--resume") == 0
+    assert found in read(out).findings
+
+
+def test_a_teacher_that_knows_nothing_is_warned_of(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    blank = saved(tmp_path / "blank.safetensors", 10, [str(i) for i in range(10)])
+    words = (*STUDENT, "--method", "rslad", "--teacher", blank, "--out", tmp_path / "run")
+    assert hardy(*words) == 0
+    assert [each.check for each in read(tmp_path / "run").findings] == ["ignorant teacher"]
+
+
+def test_one_teacher_from_python_needs_no_tuple(robust: Path, tmp_path: Path) -> None:
+    small: dict[str, Any] = {
+        "data": "digits",
+        "model": "small_resnet",
+        "method": "adaad",
+        "eps": 0.1,
+        "steps": 1,
+        "epochs": 1,
+        "limit": 128,
+        "restarts": 1,
+        "val_pictures": 20,
+        "test_limit": 20,
+        "teacher_pictures": 0,
+        "device": "cpu",
+    }
+    found = [
+        package.train(**small, teacher=each, out=tmp_path / str(i)).facts["teacher"]
+        for i, each in enumerate((robust, str(robust), load(robust)))
+    ]
+    assert str(found[0]) == str(found[1]), "by role, architecture and weights"
+    assert str(found[2]).split()[-1] == str(found[0]).split()[-1]
+    config = json.loads((tmp_path / "1" / "config.json").read_text(encoding="utf-8"))
+    assert config["teacher"] == str(robust)
+    with pytest.raises(ValueError, match="teacher robust: --teacher-normalize is for files"):
+        package.train(**small, teacher=load(robust), teacher_normalize="cifar10")
+    with pytest.raises(ValueError, match="leave --teacher-model out"):
+        package.train(**small, teacher={"robust": load(robust)}, teacher_model="resnet18")
 
 
 def test_what_cannot_teach_is_refused(refused: Callable[..., str], robust: Path) -> None:
@@ -149,7 +181,10 @@ def test_what_cannot_teach_is_refused(refused: Callable[..., str], robust: Path)
     assert "adaad has no rubost teacher; it takes robust" in line
     line = refused(*adaad, "--teacher", robust, "--teacher", robust)
     assert "--teacher: there are two for robust" in line
-    assert "give --teacher too" in refused("--teacher-model", "resnet18")
+    for flag, value in (("model", "resnet18"), ("device", "cpu"), ("precision", "bf16")):
+        assert "give --teacher too" in refused(f"--teacher-{flag}", value)
+    line = refused(*adaad, "--teacher", robust, "--teacher-normalize", "rubost=cifar10")
+    assert "--teacher-normalize: adaad has no rubost teacher; it takes robust" in line
     assert "teacher robust: " in refused(*adaad, "--teacher", robust / "nothing.pt")
     assert "no device 'moon'" in refused(*adaad, "--teacher", robust, "--teacher-device", "moon")
 
@@ -197,3 +232,8 @@ def test_a_dry_run_counts_the_teacher(robust: Path, tmp_path: Path) -> None:
     )
     assert step.setting["forwards"] - usual.setting["forwards"] == pytest.approx(5.0, abs=1e-6)
     assert next(taught.select("memory", subject="teachers")).value > 300_000
+    # Autograd keeps none of the teacher's weights beside those that stand there anyway.
+    kept, alone_kept = (next(r.select("memory", subject="activations")) for r in (taught, alone))
+    assert kept.value < 2.2 * alone_kept.value
+    assert next(taught.select("seconds", subject="teachers")).value > 0
+    assert not list(alone.select("seconds", subject="teachers"))

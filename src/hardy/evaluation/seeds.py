@@ -108,6 +108,7 @@ def _agreed(same: Sequence[Measurement]) -> dict[str, Scalar]:
 
 def _is_fixed(same: Sequence[Measurement]) -> bool:
     one = same[0]
-    if is_accuracy(one.quantity) or is_difference(one.quantity):
+    of_a_run = "teacher" not in one.setting  # the same teacher is no sample of several
+    if of_a_run and (is_accuracy(one.quantity) or is_difference(one.quantity)):
         return False
     return all((m.value, m.n, m.interval) == (one.value, one.n, one.interval) for m in same)

@@ -21,10 +21,10 @@ from hardy.evaluation.robustness import (
     adversarial,
     judge,
 )
-from hardy.evaluation.statistics import wilson
+from hardy.evaluation.statistics import above, wilson
 from hardy.modes import evaluating, without_tf32
 
-FOOLED = "student's examples that fool the teacher"
+FOOLED = "teacher fooled"
 KEPT = 0.25  # of its clean accuracy; naturally trained networks keep none at usual radii
 
 
@@ -60,6 +60,23 @@ def _fooled(
     with evaluating(teacher):
         said = torch.cat([teacher(x).argmax(1) for x in x_adv.split(protocol.batch_size)])
     return (said != sample.labels).cpu()
+
+
+def ignorant(verdicts: Verdicts, split: Split, subject: str) -> Finding | None:
+    """Serious where a teacher is not right more often than whoever always says the commonest
+    class, beyond chance: its file, its normalisation or its classes are not what they should be."""
+    n, right = len(verdicts.clean), int(verdicts.clean.sum())
+    if not n or above(right, n, int(split.labels.bincount().max()) / n):
+        return None
+    return Finding(
+        "ignorant teacher",
+        "serious",
+        f"The teacher is right on {100 * right / n:.1f} % of {n} pictures, no more than by always "
+        "saying one class: it knows nothing that it could teach. Check its file, its "
+        "normalisation (--teacher-normalize) and the order of its classes.",
+        subject,
+        {"clean": right / n, "n": n},
+    )
 
 
 def natural(verdicts: Verdicts, protocol: Protocol, subject: str) -> Finding | None:

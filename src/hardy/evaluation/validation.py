@@ -43,6 +43,7 @@ FINDING: dict[str, Kinds] = {
     "evidence": (dict,),
 }
 GRADES = ("mild", "serious", "fatal")
+SHARES = ("teacher fooled", "same predictions")  # fractions that are not called accuracies
 ATTACKED = ("attack", "norm", "eps", "seed", "dtype")  # what a robust accuracy must say
 
 
@@ -52,8 +53,8 @@ def is_difference(quantity: str) -> bool:
 
 
 def is_accuracy(quantity: str) -> bool:
-    """Whether it is an accuracy, of whatever: a fraction from 0 to 1."""
-    return "accuracy" in quantity and not is_difference(quantity)
+    """Whether it is an accuracy, of whatever, or another share: a fraction from 0 to 1."""
+    return quantity in SHARES or ("accuracy" in quantity and not is_difference(quantity))
 
 
 def check(content: object) -> None:

@@ -118,7 +118,8 @@ class Introspection(Distillation):
     power. warmup: the fraction of training before it begins. weighted: whether A also weighs the
     teacher's own term.
 
-    Raises ValueError where beta or warmup is negative, and as every distillation."""
+    Raises ValueError where beta is negative or warmup no such fraction, and as every
+    distillation."""
 
     beta: float = 0.1
     warmup: float = 0.3
@@ -126,11 +127,14 @@ class Introspection(Distillation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, value in (("beta", self.beta), ("warmup", self.warmup)):
-            if not value >= 0:
-                raise ValueError(
-                    f"{type(self).__name__}'s {name} must be at least 0, not {value:g}"
-                )
+        name = type(self).__name__
+        if not self.beta >= 0:
+            raise ValueError(f"{name}'s beta must be at least 0, not {self.beta:g}")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(
+                f"{name}'s warmup is the fraction of training before the student is asked, in "
+                f"[0, 1), such as 0.3 for 60 of 200 epochs, not {self.warmup:g}"
+            )
 
     def terms(
         self, nets: Nets, batch: Batch, x_adv: Tensor, progress: float

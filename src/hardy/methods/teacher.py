@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from hardy.console import progress, say
+from hardy.console import say
 from hardy.data.loader import Batch, batches
 from hardy.data.splits import Split
 from hardy.losses import full
@@ -68,22 +68,21 @@ class Teacher(nn.Module):
     def remember(self, split: Split, batch_size: int) -> None:
         """Promise that every batch to come is of that split and not augmented. The first call of
         `clean` then visits all pictures, and the later ones look up; a table of more than a
-        gibibyte is not kept."""
+        gibibyte, or of pictures that share an index, is not kept."""
         self._to_visit = (split, batch_size)
 
     def _visit(self, split: Split, batch_size: int) -> None:
         self._to_visit = None
-        found: list[Tensor] = []
-        with progress("the teacher's logits", len(split)) as advance:
-            for batch in batches(split, batch_size, seed=0):
-                found.append(self(batch.x))
-                if (size := len(split) * found[0][0].nbytes) > MOST:
-                    say(
-                        f"the teacher's logits would take {size / 2**30:.1f} GiB: they are not kept"
-                    )
-                    return
-                advance(len(batch))
         index, order = split.index.sort()
+        if (index[1:] == index[:-1]).any():
+            return  # two pictures go by one name
+        found: list[Tensor] = []
+        for batch in batches(split, batch_size, seed=0):
+            found.append(self(batch.x))
+            size = len(split) * found[0][0].nbytes
+            if size > MOST:
+                say(f"the teacher's logits would take {size / 2**30:.1f} GiB: they are not kept")
+                return
         self._table = (index, torch.cat(found)[order])
 
 

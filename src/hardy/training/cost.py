@@ -115,7 +115,8 @@ def _part(batch: Batch, count: int) -> Batch:
 def kept_by_step(loop: Loop, batch: Batch) -> int:
     """The most bytes that autograd holds at once in a step with that batch: found with few
     pictures and twice as many, and drawn on in a straight line."""
-    weights = list(_state(loop.nets.module))
+    networks = [loop.nets.module, *loop.nets.teachers.values()]
+    weights = [tensor for network in networks for tensor in _state(network)]
 
     def with_first(count: int) -> int:
         part = _part(batch, count)

@@ -22,8 +22,7 @@ from hardy.evaluation.robustness import Protocol, rightly
 from hardy.modes import evaluating, forward_in, frozen
 from hardy.training import cost
 from hardy.verbs.job import Job
-from hardy.verbs.taught import nets_of
-from hardy.verbs.teachers import teacher_device
+from hardy.verbs.taught import measurable, nets_of
 
 COUNTED, ARITHMETIC = "counted", "arithmetic"
 
@@ -57,8 +56,7 @@ def estimated(asked: config.Train, job: Job, device: torch.device) -> Results:
     share = (0, asked.devices)
     batch_count(job.train, asked.batch_size, True, mix=job.settings.mix, part=share)
     say(f"dry run of {job.method!r} on {job.data!r}, {job.attack!r}, {device}")
-    job = replace(job, model=copy.deepcopy(job.model))
-    job = job.to(device, teacher_device(asked, device))
+    job = replace(job, model=copy.deepcopy(job.model)).to(device)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         loop = started(
             Engine(device, asked.precision),
@@ -82,11 +80,16 @@ def estimated(asked: config.Train, job: Job, device: torch.device) -> Results:
                 lambda: average.after_epoch(job.model, 1.0, [x]), device
             ).seconds
         judging = _judging(loop.deployed()["live"], job.data.val, job.protocol, device)
+        exact = replace(job.protocol, precision="fp32")
+        teachers = [
+            _judging(measurable(asked, job, role), job.data.val, exact, device)
+            for role in (job.teachers if asked.teacher_pictures else ())
+        ]
         product = cost.product_rate(device, asked.precision)
     sheet.size(job.model, forward)
     sheet.work(step, forward)
     sheet.memory(memory, step)
-    sheet.time(step, reestimation, judging)
+    sheet.time(step, reestimation, judging, teachers)
     sheet.rate(step, product)
     return sheet.results
 
@@ -168,7 +171,13 @@ class _Sheet:
                 "holds beside them, such as the perturbation of AWP."
             )
 
-    def time(self, step: cost.StepCost, reestimation: float, judging: tuple[float, float]) -> None:
+    def time(
+        self,
+        step: cost.StepCost,
+        reestimation: float,
+        judging: tuple[float, float],
+        teachers: list[tuple[float, float]],
+    ) -> None:
         asked, job, notes = self.asked, self.job, self.results.notes
         runs = step.timing.runs
         how = f"median of {runs} steps" if runs > 1 else "one step"
@@ -185,6 +194,14 @@ class _Sheet:
         self._add("seconds", "validation", validation, at_most)
         self._add("seconds", "test", test, at_most)
         whole = asked.epochs * (epoch + validation) + test
+        if teachers:
+            # Each before the run and after it, with the student's own examples once.
+            counts = [min(asked.teacher_pictures, len(s)) for s in (job.data.val, job.data.test)]
+            measured = sum(counts) * sum(
+                clean + asked.restarts * attacked + judging[1] for clean, attacked in teachers
+            )
+            self._add("seconds", "teachers", measured, at_most)
+            whole += measured
         self._add("seconds", "run", whole, "from the seconds of its parts")
         notes.append(
             "Validation and test take at most this long: every picture is taken to withstand "

@@ -83,6 +83,8 @@ _POSITIVE = {  # with a usual value
 }
 _SHARES = {"average_decay": "[0, 1)", "average_start": "[0, 1)", "extra_fraction": "(0, 1)"}
 
+_ONE_OR_SEVERAL = {"teacher", "teacher_model", "teacher_normalize"}  # each of them mostly one
+
 
 def keywords(kind: Callable[P, C], run: Callable[[C], R]) -> Callable[P, R]:
     """`run`, which takes a configuration, as a function of that configuration's fields."""
@@ -112,7 +114,8 @@ def check(asked: Any) -> None:
         flag = "--" + name.replace("_", "-")
         value = getattr(asked, name)
         # A word is a sequence too: its letters would be taken for the values.
-        if typing.get_origin(hint) is tuple and isinstance(value, str | Path | int | float):
+        several = typing.get_origin(hint) is tuple and name not in _ONE_OR_SEVERAL
+        if several and _is_one(value):
             raise ValueError(f"{flag}: give several in a tuple: {name}=({value!r},)")
         for one in value if isinstance(value, tuple | list) else (value,):
             if one is None:
@@ -127,6 +130,10 @@ def check(asked: Any) -> None:
                 raise ValueError(f"{flag} must lie between 0 and 2**63 - 1, not {one}")
             if (choices := _choices(hint)) and one not in choices:
                 raise ValueError(f"{flag} must be one of {', '.join(choices)}, not {one!r}")
+
+
+def _is_one(value: object) -> bool:
+    return isinstance(value, str | Path | int | float)
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
@@ -210,7 +217,7 @@ def _bytes(tensor: Tensor) -> memoryview:
     return flat.view(torch.uint8).numpy().data
 
 
-def attack_of(asked: config.Attacked) -> PGD:
+def attack_of(asked: config.Attacker) -> PGD:
     """The attack; raises ValueError for a radius, steps or step size out of range."""
     eps = USUAL_EPS[asked.norm] if asked.eps is None else asked.eps
     return PGD(threat_of(asked.norm, eps), asked.steps, asked.step_size)
@@ -235,6 +242,11 @@ def checkpoint_of(asked: config.FromCheckpoint, data: DataSet, device: torch.dev
     model = _copied(asked.model) if isinstance(asked.model, nn.Module) else asked.model
     if asked.checkpoint is None:
         if isinstance(model, nn.Module):
+            if asked.normalize is not None:
+                raise ValueError(
+                    "--normalize is for files: a network from Python takes pixels in [0, 1], and "
+                    "what it does to them is its own; leave it out"
+                )
             spec = Architecture("a network from Python", data.num_classes, data.in_channels, "none")
             found = Checkpoint(model.eval(), spec, data.classes, {}, False, [])
         else:

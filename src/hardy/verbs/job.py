@@ -18,7 +18,6 @@ from hardy.data.splits import DataSet, Split
 from hardy.evaluation.robustness import Protocol
 from hardy.methods.find import make
 from hardy.methods.protocol import Method
-from hardy.methods.teacher import Teacher
 from hardy.methods.wrappers.awp import AWP
 from hardy.models.architecture import Architecture
 from hardy.models.load import Checkpoint
@@ -60,21 +59,12 @@ class Job:
     start: Checkpoint | None
     teachers: dict[str, Checkpoint]
 
-    def exact(self, role: str) -> Teacher:
-        """A teacher in full precision, to be measured."""
-        return Teacher(self.teachers[role].model)
-
-    def to(self, device: torch.device, teachers: torch.device | None = None) -> Job:
-        """The same on another device, its teachers on one of their own where there is one."""
+    def to(self, device: torch.device) -> Job:
+        """The same on another device, but for the teachers: they are placed when they work."""
         data = self.data.to(device)
         own = self.train is self.data.train
         train = data.train if own else self.train.to(device)
-        moved = {
-            role: replace(each, model=placed(each.model, teachers or device))
-            for role, each in self.teachers.items()
-        }
-        model = placed(self.model, device)
-        return replace(self, model=model, train=train, data=data, teachers=moved)
+        return replace(self, model=placed(self.model, device), train=train, data=data)
 
 
 def job_of(asked: config.Train) -> Job:

@@ -65,16 +65,22 @@ def _renamed(one: Results, pieces: Iterable[str], seed: int) -> Results:
 
     def name(text: str) -> str:
         for piece in sorted(pieces, key=len, reverse=True):  # a name with its ending first
+            if not re.search(r"[^\W\d]", piece.replace(SEED, "")):
+                continue  # a bare number is too many other things
             own = re.escape(piece.replace(SEED, str(seed)))
             text = re.sub(rf"(?<!\w){own}(?!\w)", piece.replace("\\", r"\\"), text)
         return text.replace(f"/seed-{SEED}", "")
+
+    def subject(text: str) -> str:
+        bare = {piece.replace(SEED, str(seed)): piece for piece in pieces}
+        return " − ".join(bare.get(part, name(part)) for part in text.split(" − "))
 
     return replace(
         one,
         facts={key: name(v) if isinstance(v, str) else v for key, v in one.facts.items()},
         notes=[name(note) for note in one.notes],
-        measurements=[replace(m, subject=name(m.subject)) for m in one.measurements],
-        findings=[replace(f, subject=name(f.subject)) for f in one.findings],
+        measurements=[replace(m, subject=subject(m.subject)) for m in one.measurements],
+        findings=[replace(f, subject=subject(f.subject)) for f in one.findings],
     )
 
 
@@ -89,7 +95,7 @@ def _noted(note: str, seed: int) -> str:
 def _shown(m: Measurement) -> bool:
     if m.quantity == "mean corruption accuracy":
         return m.setting.get("of") == "standard 15"
-    return m.quantity in SHOWN and "alpha" not in m.setting
+    return m.quantity in SHOWN and not {"alpha", "teacher"} & m.setting.keys()
 
 
 def _facts(by_seed: Mapping[int, Mapping[str, Scalar]]) -> dict[str, Scalar]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import copy
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import nn
@@ -13,14 +14,16 @@ from hardy.data.augment import augment_of
 from hardy.data.splits import Split, limited
 from hardy.evaluation.footprint import sizes
 from hardy.evaluation.results import Finding, Measurement
+from hardy.evaluation.robustness import Protocol
 from hardy.evaluation.steps import Steps
-from hardy.evaluation.teachers import looked_at, natural
+from hardy.evaluation.teachers import ignorant, looked_at, natural
 from hardy.methods.distillation import NATURAL
 from hardy.methods.protocol import Nets
 from hardy.methods.teacher import Teacher
 from hardy.models.folded import folded
-from hardy.verbs.inputs import DATA_SEED, unseen_val
+from hardy.verbs.inputs import DATA_SEED, placed, unseen_val
 from hardy.verbs.job import Job
+from hardy.verbs.teachers import teacher_device
 
 KEPT = "teachers"
 
@@ -31,13 +34,20 @@ def nets_of(asked: config.Train, job: Job, *, remember: bool = True) -> Nets:
     `remember`)."""
     precision = asked.precision if asked.teacher_precision == "auto" else asked.teacher_precision
     found: dict[str, nn.Module] = {}
-    for role, checkpoint in job.teachers.items():
-        few = job.train.pixels(slice(0, 8)).to(job.exact(role).device)
-        teacher = Teacher(folded(checkpoint.model, few), precision)
+    for role in job.teachers:
+        exact = measurable(asked, job, role)
+        few = job.train.pixels(slice(0, 8)).to(exact.device)
+        teacher = Teacher(folded(exact.net, few), precision)
         if remember and augment_of(job.data, asked.augment) is None:
             teacher.remember(job.train, 2 * asked.batch_size)
         found[role] = teacher
     return Nets(job.model, job.model, job.model, teachers=found)
+
+
+def measurable(asked: config.Train, job: Job, role: str) -> Teacher:
+    """A copy of a teacher where it is to compute, unchanged and in full precision."""
+    device = teacher_device(asked, job.train.images.device)
+    return Teacher(placed(copy.deepcopy(job.teachers[role].model), device))
 
 
 def checked(asked: config.Train, job: Job, steps: Steps) -> list[Finding]:
@@ -49,7 +59,7 @@ def checked(asked: config.Train, job: Job, steps: Steps) -> list[Finding]:
     kept = steps.json(KEPT)
     if kept is None:
         sample = limited(job.data.val, asked.teacher_pictures, DATA_SEED)
-        found = [_checked(role, job, sample) for role in job.teachers]
+        found = [_checked(asked, role, job, sample) for role in job.teachers]
         kept = {
             "measurements": [asdict(m) for measured, _ in found for m in measured],
             "findings": [asdict(f) for _, many in found for f in many],
@@ -66,11 +76,20 @@ def checked(asked: config.Train, job: Job, steps: Steps) -> list[Finding]:
     return findings
 
 
-def _checked(role: str, job: Job, sample: Split) -> tuple[list[Measurement], list[Finding]]:
-    subject, protocol = f"teacher {role}", job.protocol
-    measured, verdicts = looked_at(job.exact(role), job.model, sample, protocol, subject)
-    found = None if role == NATURAL else natural(verdicts, protocol, subject)
+def _checked(
+    asked: config.Train, role: str, job: Job, sample: Split
+) -> tuple[list[Measurement], list[Finding]]:
+    subject, protocol, teacher = f"teacher {role}", _exactly(job), measurable(asked, job, role)
+    measured, verdicts = looked_at(teacher, job.model, sample, protocol, subject)
+    found = ignorant(verdicts, sample, subject)
+    if found is None and role != NATURAL:
+        found = natural(verdicts, protocol, subject)
     return measured, [] if found is None else [found]
+
+
+def _exactly(job: Job) -> Protocol:
+    """The protocol without bf16, in which a teacher of the run may compute but is not measured."""
+    return replace(job.protocol, precision="fp32")
 
 
 def afterwards(asked: config.Train, job: Job, student: nn.Module) -> list[Measurement]:
@@ -85,20 +104,28 @@ def afterwards(asked: config.Train, job: Job, student: nn.Module) -> list[Measur
     sample = limited(job.data.test, asked.teacher_pictures, DATA_SEED)
     found = []
     for role in job.teachers:
-        teacher, subject = job.exact(role), f"teacher {role}"
-        found += looked_at(teacher, student, sample, job.protocol, subject)[0]
+        teacher, subject = measurable(asked, job, role), f"teacher {role}"
+        found += looked_at(teacher, student, sample, _exactly(job), subject)[0]
         found += sizes(teacher.net, picture.to(teacher.device), split, subject)
     return [*found, *own]
 
 
 def notes_on(job: Job) -> list[str]:
     """What a reader must know of the teachers."""
-    return [
-        f"Teacher {role} may have seen the validation pictures in its own training: its "
-        "accuracies on val may be flattered."
-        for role, checkpoint in job.teachers.items()
-        if not unseen_val(checkpoint, job.data)
-    ]
+    found = []
+    for role, checkpoint in job.teachers.items():
+        found += [f"Teacher {role}: {sentence}." for sentence in checkpoint.notes]
+        if not unseen_val(checkpoint, job.data):
+            found.append(
+                f"Teacher {role} may have seen the validation pictures in its own training: its "
+                "accuracies on val may be flattered."
+            )
+        if str(checkpoint.extra.get("chosen_on", "")).startswith("test"):
+            found.append(
+                f"Teacher {role} was chosen on test pictures: its figures are flattered, and it "
+                "was not blind to those that the student is reported on."
+            )
+    return found
 
 
 def _measurement(kept: dict[str, Any]) -> Measurement:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from hardy import config
 from hardy.console import say
 from hardy.data.splits import DataSet
 from hardy.models.load import Checkpoint
-from hardy.verbs.inputs import checkpoint_of, device_of
+from hardy.verbs.inputs import checkpoint_of, device_of, fingerprint
 
 NAMED = re.compile(r"([A-Za-z_]\w*)=(.+)", re.DOTALL)
 
@@ -27,17 +28,15 @@ def teachers_of(asked: config.Train, roles: Sequence[str], data: DataSet) -> dic
     """
     teacher_device(asked, torch.device("cpu"))
     given = _by_role(asked.teacher, roles, "--teacher")
-    for flag, values in (
-        ("--teacher-model", asked.teacher_model),
-        ("--teacher-normalize", asked.teacher_normalize),
-    ):
-        if values and not given:
-            raise ValueError(f"{flag} says what a teacher is: give --teacher too")
-    if extra := [role for role in given if role not in roles]:
-        takes = f"takes {' and '.join(roles)}" if roles else "takes none: leave it out"
-        raise ValueError(
-            f"--teacher: {asked.method} has no {' or '.join(extra)} teacher; it {takes}"
-        )
+    _must_be_of(asked, given)
+    models = _by_role(asked.teacher_model, roles, "--teacher-model", shared=True)
+    norms = _by_role(asked.teacher_normalize, roles, "--teacher-normalize", shared=True)
+    for flag, named in (("", given), ("-model", models), ("-normalize", norms)):
+        if extra := [role for role in named if role not in roles]:
+            takes = f"takes {' and '.join(roles)}" if roles else "takes none: leave it out"
+            raise ValueError(
+                f"--teacher{flag}: {asked.method} has no {' or '.join(extra)} teacher; it {takes}"
+            )
     if missing := [role for role in roles if role not in given]:
         how = (
             "--teacher FILE" if len(roles) == 1 else " ".join(f"--teacher {r}=FILE" for r in roles)
@@ -46,24 +45,43 @@ def teachers_of(asked: config.Train, roles: Sequence[str], data: DataSet) -> dic
             f"{asked.method} learns from a {' and a '.join(roles)} teacher, and the "
             f"{' and '.join(missing)} one is missing: give {how}"
         )
-    models = _by_role(asked.teacher_model, roles, "--teacher-model", shared=True)
-    norms = _by_role(asked.teacher_normalize, roles, "--teacher-normalize", shared=True)
-    found = {}
+    found: dict[str, Checkpoint] = {}
     for role in roles:
         network = given[role]
         own = isinstance(network, nn.Module)
+        if own and role in models:
+            raise ValueError(f"teacher {role} is a network from Python: leave --teacher-model out")
         one = config.FromCheckpoint(
             checkpoint=None if own else network,
             model=network if own else models.get(role),
             normalize=norms.get(role),
         )
         try:
-            found[role] = checkpoint_of(one, data, torch.device("cpu"))
+            read = checkpoint_of(one, data, torch.device("cpu"))
         except ValueError as error:
-            raise ValueError(f"teacher {role}: {error}") from None
+            raise ValueError(f"teacher {role}: {_flags(str(error))}") from None
+        found[role] = replace(read, notes=[_flags(note) for note in read.notes])
         for sentence in found[role].notes:
             say(f"teacher {role}: {sentence}")
     return found
+
+
+def _must_be_of(asked: config.Train, given: Mapping[str, Any]) -> None:
+    """Raises ValueError for what is said of a teacher where there is none."""
+    said = {
+        "--teacher-model": asked.teacher_model,
+        "--teacher-normalize": asked.teacher_normalize,
+        "--teacher-device": asked.teacher_device,
+        "--teacher-precision": asked.teacher_precision != "auto",
+    }
+    for flag, value in said.items():
+        if value and not given:
+            raise ValueError(f"{flag} is said of a teacher: give --teacher too, or leave it out")
+
+
+def _flags(sentence: str) -> str:
+    """What is said of a network, with the flags that a teacher has for it."""
+    return re.sub(r"--(model|normalize)\b", r"--teacher-\1", sentence)
 
 
 def _by_role(
@@ -90,5 +108,8 @@ def teacher_device(asked: config.Train, usual: torch.device) -> torch.device:
 
 
 def names_of(teachers: Mapping[str, Checkpoint]) -> str:
-    """The teachers by role and architecture, for the page."""
-    return ", ".join(f"{role}: {each.architecture.model}" for role, each in teachers.items())
+    """The teachers by role, architecture and what tells their weights from others."""
+    return ", ".join(
+        f"{role}: {each.architecture.model} {fingerprint(each.model.state_dict())}"
+        for role, each in teachers.items()
+    )

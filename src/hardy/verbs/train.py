@@ -31,7 +31,7 @@ from hardy.verbs.job import Job, job_of
 from hardy.verbs.same import must_be_the_same
 from hardy.verbs.seeds import repeated
 from hardy.verbs.taught import afterwards, checked, nets_of, notes_on
-from hardy.verbs.teachers import names_of, teacher_device
+from hardy.verbs.teachers import names_of
 
 if TYPE_CHECKING:
     from hardy.training.engine import Engine
@@ -106,7 +106,7 @@ def _trained(asked: config.Train, job: Job, engine: Engine, folder: RunFolder) -
     if engine.first:
         must_be_the_same(folder, *_given(job))
     say(f"{job.method!r} on {job.data!r}, {job.attack!r}, {engine}")
-    job = job.to(engine.device, teacher_device(asked, engine.device))
+    job = job.to(engine.device)
     history = _history(asked, job, engine, folder)
     state = history.saved() if asked.resume else None
     if state is not None:
