@@ -19,7 +19,9 @@ from verb_runs import assert_same, hardy, rows, timeless
 
 from hardy import config
 from hardy.evaluation.results import read
-from hardy.methods.find import names
+from hardy.methods.find import make, names
+from hardy.models.architecture import Architecture
+from hardy.models.load import save
 
 TINY = (
     *("train", "--data", "digits", "--val-fraction", "0.2", "--eps", "0.1", "--steps", "1"),
@@ -31,10 +33,11 @@ AVERAGES = {
     "ema": ("--average", "ema", "--average-start", "0.2", "--average-decay", "0.8"),
     "swa": ("--average", "swa", "--average-start", "0.3"),
 }
+TAUGHT = ("--teacher", "TEACHER", "--teacher-pictures", "20")
 AWP = ("--awp", "0.01", "--awp-warmup", "1")
 SCHEDULES = typing.get_args(typing.get_type_hints(config.Train)["schedule"])
 WAYS: dict[str, tuple[str, ...]] = {
-    **{name: ("--method", name) for name in names()},
+    **{name: ("--method", name, *(TAUGHT if make(name).roles else ())) for name in names()},
     **{
         kind: ("--method", "standard", "--schedule", kind, "--milestones", "1")
         for kind in SCHEDULES
@@ -60,6 +63,9 @@ def extra(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("extra") / "more.npz"
     draw = np.random.default_rng(0)
     np.savez(path, image=draw.integers(0, 256, (50, 8, 8, 1), np.uint8), label=np.arange(50) % 10)
+    spec = Architecture("small_resnet", 10, 1, "none")
+    digits = [str(i) for i in range(10)]
+    save(path.with_name("teacher.safetensors"), spec.build(), spec, classes=digits, extra={})
     return path
 
 
@@ -69,7 +75,9 @@ def words_of(way: str, extra: Path) -> list[str]:
     flags = {word for word in chosen if word.startswith("--")}
     pairs = zip(TINY[1::2], TINY[2::2], strict=True)
     kept = [word for flag, value in pairs if flag not in flags for word in (flag, value)]
-    return ["train", *kept, *(word.replace("EXTRA", str(extra)) for word in chosen)]
+    teacher = str(extra.with_name("teacher.safetensors"))
+    given = (word.replace("EXTRA", str(extra)).replace("TEACHER", teacher) for word in chosen)
+    return ["train", *kept, *given]
 
 
 @dataclass
