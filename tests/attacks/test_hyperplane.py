@@ -44,21 +44,22 @@ def test_no_shorter_shift_reaches_the_plane(
     assert (x + delta).min() >= -1e-12 and (x + delta).max() <= 1 + 1e-12
     assert (delta[w == 0] == 0).all()
     if isinstance(threat, Linf):
-        assert np.abs(delta).max() == pytest.approx(shortest_linf(x, w, excess), abs=1e-8)
+        # The solver meets its constraints to 1e-7 only.
+        assert np.abs(delta).max() == pytest.approx(shortest_linf(x, w, excess), abs=5e-7)
     else:
         assert is_shortest_l2(x, w, delta)
 
 
 def shortest_linf(x: np.ndarray, w: np.ndarray, excess: float) -> float:
     """min r subject to w·d = -excess, -r <= d <= r, 0 <= x + d <= 1."""
-    n = len(x)
+    n, scale = len(x), max(np.abs(w).max(), 1e-300)
     identity, ones = np.eye(n), np.ones((n, 1))
     found = linprog(
         [0] * n + [1],
         A_ub=np.block([[identity, -ones], [-identity, -ones]]),
         b_ub=np.zeros(2 * n),
-        A_eq=[[*w, 0]],
-        b_eq=[-excess],
+        A_eq=[[*(w / scale), 0]],
+        b_eq=[-excess / scale],
         bounds=[(-p, 1 - p) for p in x] + [(0, None)],
     )
     assert found.status == 0
