@@ -12,21 +12,19 @@ operations: seconds are of the processor, on one thread.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
+from runs import run, shown
 
 from hardy.attacks.pgd import PGD
 from hardy.data.splits import Split
 from hardy.evaluation.footprint import forward_operations, operations
-from hardy.evaluation.results import Measurement, Results, read
+from hardy.evaluation.results import Results, read
 from hardy.methods.find import make
 from hardy.methods.protocol import Nets
 from hardy.methods.teacher import Teacher
@@ -85,8 +83,8 @@ def _run_all(asked: argparse.Namespace) -> None:
 
     def prepare() -> None:
         words = (*TEACHER, *TRAIN, "--method", "pgd_at", "--eps", "8/255")
-        _run(("train", *DATA, *root, *words), teacher)
-        _run(("evaluate", str(teacher), *DATA, *root, *MEASURE), _measured(teacher))
+        run(("train", *DATA, *root, *words), teacher)
+        run(("evaluate", str(teacher), *DATA, *root, *MEASURE), _measured(teacher))
 
     def train(job: Job) -> None:
         method, radius = job
@@ -98,8 +96,8 @@ def _run_all(asked: argparse.Namespace) -> None:
         if radius == MAIN:
             words += ("--seeds", ",".join(map(str, SEEDS)))
             networks, over = [str(folder / f"seed-{seed}") for seed in SEEDS], ("--over-seeds",)
-        _run(words, folder)
-        _run(("evaluate", *networks, *DATA, *root, *MEASURE, *over), _measured(folder))
+        run(words, folder)
+        run(("evaluate", *networks, *DATA, *root, *MEASURE, *over), _measured(folder))
 
     with ThreadPoolExecutor(asked.jobs) as pool:
         ready = pool.submit(prepare)
@@ -117,20 +115,6 @@ def _name(job: Job) -> str:
 
 def _measured(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}-measured")
-
-
-def _run(words: tuple[str, ...], folder: Path) -> None:
-    """One run of hardy on one core, gone on with if it was stopped."""
-    if (folder / "results.json").is_file():
-        return
-    resume = ("--resume",) if (folder / "config.json").is_file() else ()
-    command = [sys.executable, "-m", "hardy", *words, "--out", str(folder), *resume]
-    with (folder.parent / f"{folder.name}.log").open("a", encoding="utf-8") as log:
-        done = subprocess.run(
-            command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
-        )
-    if done.returncode:
-        raise SystemExit(f"{folder.name} ended with {done.returncode}: see {log.name}")
 
 
 def _method_table(out: Path) -> list[str]:
@@ -181,13 +165,8 @@ def _cells(results: Results, mean: bool = False) -> list[str]:
             cells.append(f"{100 * m.value:.1f} ± {100 * float(str(m.setting['std'])):.1f}")
         else:
             own = {name: value for name, value in one.items() if name != "of"}
-            cells.append(_shown(next(results.select(one["of"], **own))))
+            cells.append(shown(next(results.select(one["of"], **own))))
     return cells
-
-
-def _shown(m: Measurement) -> str:
-    low, high = m.interval or (float("nan"), float("nan"))
-    return f"{100 * m.value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def step_times(steps: int, rounds: int) -> None:

@@ -11,13 +11,12 @@ ResNet-18 of 16 channels) about two hours.
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from hardy.evaluation.results import Measurement, Results, read
+from runs import run, shown
+
+from hardy.evaluation.results import Results, read
 
 METHODS = ("standard", "fast_at", "pgd_at", "trades", "mart", "score")
 GAMMAS = ("0", "0.005")
@@ -66,31 +65,17 @@ def main() -> None:
     def trained(job: tuple[str, str]) -> None:
         method, gamma = job
         words = ("train", *TRAIN[asked.setting], *COMMON, "--method", method, "--awp", gamma)
-        _run((*words, *root), out / f"{method}-{gamma}")
+        run((*words, *root), out / f"{method}-{gamma}")
 
     def tuned(method: str) -> None:
         start = out / f"{method}-0" / "live.safetensors"
         words = ("rift", *RIFT[asked.setting], "--checkpoint", str(start))
-        _run((*words, *root), out / f"{method}-rift")
+        run((*words, *root), out / f"{method}-rift")
 
     with ThreadPoolExecutor(asked.jobs) as pool:
         list(pool.map(trained, [(method, gamma) for gamma in GAMMAS for method in METHODS]))
         list(pool.map(tuned, METHODS))
     print("\n".join([*_training_table(out), "", *_rift_table(out)]))
-
-
-def _run(words: tuple[str, ...], folder: Path) -> None:
-    """One run of hardy on one core, gone on with if it was stopped."""
-    if (folder / "results.json").is_file():
-        return
-    resume = ("--resume",) if (folder / "config.json").is_file() else ()
-    command = [sys.executable, "-m", "hardy", *words, "--out", str(folder), *resume]
-    with (folder.parent / f"{folder.name}.log").open("a", encoding="utf-8") as log:
-        done = subprocess.run(
-            command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
-        )
-    if done.returncode:
-        raise SystemExit(f"{folder.name} ended with {done.returncode}: see {log.name}")
 
 
 def _training_table(out: Path) -> list[str]:
@@ -122,7 +107,7 @@ def _rift_table(out: Path) -> list[str]:
         for kind in ("clean", "robust"):
             start = _test(results, f"{kind} accuracy", "start")
             gain = next(results.select(f"{kind} accuracy gain", subject="result"), None)
-            cells += [start, "–" if gain is None else _shown(gain, signed=True)]
+            cells += [start, "–" if gain is None else shown(gain, signed=True)]
         chosen = f"{results.facts.get('module') or '–'}, {results.facts.get('alpha')}"
         rows.append(f"| {method} | {chosen} | {' | '.join(cells)} |")
     return rows
@@ -143,12 +128,7 @@ def _test(results: Results, quantity: str, subject: str) -> str:
         for m in results.select(quantity, subject=subject)
         if not {"epoch", "alpha"} & m.setting.keys()
     ]
-    return _shown(found[0])
-
-
-def _shown(m: Measurement, signed: bool = False) -> str:
-    low, high = m.interval or (float("nan"), float("nan"))
-    return f"{100 * m.value:{'+' if signed else ''}.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    return shown(found[0])
 
 
 if __name__ == "__main__":

@@ -283,20 +283,8 @@ def iad_official(**more: Any) -> config.Train:
 
     Different from it: as in ard_official.
     """
-    return config.Train(
-        **{
-            "model": "resnet18",
-            "method": "iad",
-            "method_options": ("temperature=1", "beta=0.1", "warmup=0.3", "attack_mode=train"),
-            "normalize": "none",
-            "eps": 8 / 255,
-            "step_size": 2 / 255,
-            "epochs": 200,
-            "milestones": (100,),
-            "weight_decay": 2e-4,
-            **more,
-        }
-    )
+    options = ("temperature=1", "beta=0.1", "warmup=0.3", "attack_mode=train")
+    return ard_official(**{"model": "resnet18", "method": "iad", "method_options": options, **more})
 
 
 def iad2_official(**more: Any) -> config.Train:

@@ -175,26 +175,3 @@ def test_other_training_pictures_are_refused(
     fewer = replace(data, train=data.train.take(slice(0, 500)))
     with pytest.raises(ValueError, match="started with other train pictures: give the same"):
         package.evaluate(**asked, data=fewer, resume=True)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("--equal-clean",), "--equal-clean compares networks and needs at least two: give them"),
-        (("--equal-clean-epochs", "0"), "--equal-clean-epochs must be at least 1"),
-        (("--equal-clean-pictures", "0"), "--equal-clean-pictures must be at least 1"),
-        (("--equal-clean-lr", "0"), "--equal-clean-lr must be positive, such as 0.01"),
-    ],
-)
-def test_mistakes_are_one_line(
-    words: tuple[str, ...],
-    said: str,
-    robust: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    capsys.readouterr()
-    assert hardy("evaluate", robust, *SMALL, *words, "--out", tmp_path / "out") == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("hardy: ") and said in line
-    assert not (tmp_path / "out").exists()

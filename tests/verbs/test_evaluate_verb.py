@@ -493,6 +493,10 @@ def test_two_processes_find_what_one_does(
         (("--devices", "0"), "--devices must be at least 1"),
         (("--devices", "30", "--limit", "20"), "--devices 30 cannot share 20 pictures"),
         (("--corruptions", "contrast", "--corruption-files", "absent"), "absent"),
+        (("--equal-clean",), "--equal-clean compares networks and needs at least two: give them"),
+        (("--equal-clean-epochs", "0"), "--equal-clean-epochs must be at least 1"),
+        (("--equal-clean-pictures", "0"), "--equal-clean-pictures must be at least 1"),
+        (("--equal-clean-lr", "0"), "--equal-clean-lr must be positive, such as 0.01"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_written(

@@ -53,6 +53,11 @@ class Measurement:
         where = f"{self.quantity} of {self.subject or 'the run'}"
         check_number(where, self.value, self.interval, self.no_interval)
 
+    @classmethod
+    def of(cls, kept: dict[str, Any]) -> Measurement:
+        """The measurement that JSON has kept, whose intervals are lists."""
+        return cls(**{**kept, "interval": tuple(kept["interval"]) if kept["interval"] else None})
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -163,10 +168,7 @@ def read(folder: Path) -> Results:
     except ValueError as error:
         raise ValueError(f"{path} is not a results file of hardy: {error}") from None
     parts = {
-        "measurements": [
-            Measurement(**{**m, "interval": tuple(m["interval"]) if m["interval"] else None})
-            for m in content["measurements"]
-        ],
+        "measurements": [Measurement.of(m) for m in content["measurements"]],
         "artifacts": [Artifact(**a) for a in content["artifacts"]],
         "findings": [Finding(**f) for f in content["findings"]],
     }

@@ -10,10 +10,11 @@ from hardy.console import say
 from hardy.evaluation.preflight import preflight, too_few
 from hardy.evaluation.results import Finding, Results
 from hardy.evaluation.steps import Steps
+from hardy.verbs.arguments import keywords
 from hardy.verbs.comparison import keep_files, measured
 from hardy.verbs.equal_clean import at_equal_clean
 from hardy.verbs.folder import RunFolder, finish
-from hardy.verbs.inputs import attack_of, device_of, keywords
+from hardy.verbs.inputs import attack_of, device_of
 from hardy.verbs.measuring import Job, attack_name, job_of
 from hardy.verbs.protocols import remarks
 from hardy.verbs.same import must_be_the_same

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -23,11 +24,12 @@ from hardy.models.architecture import Architecture
 from hardy.models.load import Checkpoint
 from hardy.threat import threat_of
 from hardy.training.averaging import Averaging
+from hardy.verbs.arguments import check
 from hardy.verbs.inputs import (
     attack_of,
-    check,
     checkpoint_of,
     data_of,
+    fingerprint,
     must_run,
     placed,
     protocol_of,
@@ -58,6 +60,14 @@ class Job:
     architecture: Architecture
     start: Checkpoint | None
     teachers: dict[str, Checkpoint]
+
+    @functools.cached_property
+    def taught_by(self) -> str:
+        """The teachers by role, architecture and what tells their weights from others."""
+        return ", ".join(
+            f"{role}: {each.architecture.model} {fingerprint(each.model.state_dict())}"
+            for role, each in self.teachers.items()
+        )
 
     def to(self, device: torch.device) -> Job:
         """The same on another device, but for the teachers: they are placed when they work."""

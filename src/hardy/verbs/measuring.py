@@ -22,7 +22,8 @@ from hardy.evaluation.reference import must_be_there
 from hardy.evaluation.results import Finding, Scalar
 from hardy.evaluation.robustness import Protocol
 from hardy.models.load import BEST, Checkpoint, seeds_in
-from hardy.verbs.inputs import DATA_SEED, check, checkpoint_of, data_of, placed
+from hardy.verbs.arguments import check
+from hardy.verbs.inputs import DATA_SEED, checkpoint_of, data_of, placed
 from hardy.verbs.protocols import Judged, protocols_of
 
 # Of the attacks that pyautoattack has too, its name for each.

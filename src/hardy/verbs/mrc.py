@@ -14,16 +14,9 @@ from hardy.evaluation.results import Measurement, Results, Scalar
 from hardy.finetuning.mrc import Ascent, Criticality, OfficialAscent
 from hardy.finetuning.rift import criticalities
 from hardy.models.load import Checkpoint
+from hardy.verbs.arguments import check, keywords
 from hardy.verbs.folder import RunFolder, finish
-from hardy.verbs.inputs import (
-    DATA_SEED,
-    check,
-    checkpoint_of,
-    data_of,
-    device_of,
-    keywords,
-    protocol_of,
-)
+from hardy.verbs.inputs import DATA_SEED, checkpoint_of, data_of, device_of, protocol_of
 from hardy.verbs.same import must_be_the_same
 from hardy.verbs.seeds import repeated
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from hardy import config
 from hardy.evaluation.results import Results, read
 from hardy.reporting.page import write_report
-from hardy.verbs.inputs import keywords
+from hardy.verbs.arguments import keywords
 
 
 def run(asked: config.Report) -> Results:

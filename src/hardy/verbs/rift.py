@@ -23,14 +23,13 @@ from hardy.finetuning.mrc import Criticality, candidates
 from hardy.finetuning.rift import Tried, attempt, best_of, ranked, start_point
 from hardy.finetuning.tune import BN_ONLY, Candidate, has_batchnorm
 from hardy.models.load import BEST, Checkpoint, save
+from hardy.verbs.arguments import check, keywords
 from hardy.verbs.folder import RunFolder, finish
 from hardy.verbs.inputs import (
     DATA_SEED,
-    check,
     checkpoint_of,
     data_of,
     device_of,
-    keywords,
     origin,
     protocol_of,
     unseen_val,

@@ -25,5 +25,5 @@ def footprints(job: Job, steps: Steps) -> list[Measurement]:
             say(f"{label}: time of a forward pass")
             kept = [asdict(one) for one in latencies(net.model, pictures, split.name, label)]
             steps.keep_json(f"{number} latency", kept)
-        found += [Measurement(**each) for each in kept]
+        found += [Measurement.of(each) for each in kept]
     return found

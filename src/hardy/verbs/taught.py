@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict, replace
-from typing import Any
 
 from torch import nn
 
@@ -65,7 +64,7 @@ def checked(asked: config.Train, job: Job, steps: Steps) -> list[Finding]:
             "findings": [asdict(f) for _, many in found for f in many],
         }
         steps.keep_json(KEPT, kept)
-    measurements = [_measurement(each) for each in kept["measurements"]]
+    measurements = [Measurement.of(each) for each in kept["measurements"]]
     findings = [Finding(**each) for each in kept["findings"]]
     for m in measurements:
         say(f"{m.subject}: {m.quantity} {100 * m.value:.1f} % of {m.n} of {m.split}")
@@ -126,8 +125,3 @@ def notes_on(job: Job) -> list[str]:
                 "was not blind to those that the student is reported on."
             )
     return found
-
-
-def _measurement(kept: dict[str, Any]) -> Measurement:
-    interval = kept["interval"]
-    return Measurement(**{**kept, "interval": None if interval is None else tuple(interval)})

@@ -14,7 +14,7 @@ from hardy import config
 from hardy.console import say
 from hardy.data.splits import DataSet
 from hardy.models.load import Checkpoint
-from hardy.verbs.inputs import checkpoint_of, device_of, fingerprint
+from hardy.verbs.inputs import checkpoint_of, device_of
 
 NAMED = re.compile(r"([A-Za-z_]\w*)=(.+)", re.DOTALL)
 
@@ -105,11 +105,3 @@ def _by_role(
 def teacher_device(asked: config.Train, usual: torch.device) -> torch.device:
     """Where the teachers compute. Raises ValueError where there is no such device."""
     return usual if asked.teacher_device is None else device_of(asked.teacher_device)
-
-
-def names_of(teachers: Mapping[str, Checkpoint]) -> str:
-    """The teachers by role, architecture and what tells their weights from others."""
-    return ", ".join(
-        f"{role}: {each.architecture.model} {fingerprint(each.model.state_dict())}"
-        for role, each in teachers.items()
-    )

@@ -23,15 +23,15 @@ from hardy.models.load import Checkpoint, save
 from hardy.models.state_dicts import read_file
 from hardy.training import checkpoint, tensorboard
 from hardy.training.processes import in_processes, must_be_startable, packed
+from hardy.verbs.arguments import keywords
 from hardy.verbs.dry_run import estimated
 from hardy.verbs.folder import RunFolder, finish
 from hardy.verbs.history import LAST, History
-from hardy.verbs.inputs import DATA_SEED, device_of, keywords, origin, unseen_val
+from hardy.verbs.inputs import DATA_SEED, device_of, origin, unseen_val
 from hardy.verbs.job import Job, job_of
 from hardy.verbs.same import must_be_the_same
 from hardy.verbs.seeds import repeated
 from hardy.verbs.taught import afterwards, checked, nets_of, notes_on
-from hardy.verbs.teachers import names_of
 
 if TYPE_CHECKING:
     from hardy.training.engine import Engine
@@ -142,7 +142,7 @@ def _given(job: Job) -> tuple[dict[str, nn.Module], dict[str, Split]]:
 def _history(asked: config.Train, job: Job, engine: Engine, folder: RunFolder) -> History:
     about = origin(job.data, asked.method, job.start, asked.extra_data)
     if job.teachers:
-        about["teachers"] = names_of(job.teachers)
+        about["teachers"] = job.taught_by
 
     def keep(file: Path, network: nn.Module) -> None:
         save(file, network, job.architecture, classes=job.data.classes, extra=about)
@@ -199,7 +199,7 @@ def _measured(
         count = len(job.train) - job.settings.mix.own
         results.facts["extra data"] = f"{asked.extra_data}, {count} pictures, {share}"
     if job.teachers:
-        results.facts["teacher"] = names_of(job.teachers)
+        results.facts["teacher"] = job.taught_by
     results.notes += [*_notes(job.data, job.start), *notes_on(job), *history.events]
     verdicts: dict[str, Verdicts] = {}
     for kind in history.kinds:
