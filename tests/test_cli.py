@@ -87,10 +87,11 @@ def test_help_names_the_recipes_of_the_verb(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_help_begins_with_the_network_and_the_data(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(flags(helped(capsys, "rift", "--help")))[:4] == [
+    assert list(flags(helped(capsys, "rift", "--help")))[:5] == [
         "--checkpoint",
         "--model",
         "--normalize",
+        "--input-size",
         "--data",
     ]
 

@@ -88,6 +88,6 @@ def test_the_configuration_imports_nothing_heavy() -> None:
 
 
 def test_the_package_names_what_it_has() -> None:
-    assert {*VERBS, "load", "load_data"} == set(hardy.__all__)
+    assert {*VERBS, "load", "load_data", "to_plain", "to_twins"} == set(hardy.__all__)
     with pytest.raises(AttributeError, match="no attribute 'rifted'"):
         _ = hardy.rifted  # type: ignore[attr-defined]

@@ -16,9 +16,11 @@ from hardy.methods.fast_at import FastAT
 from hardy.methods.find import make
 from hardy.methods.iad import IAD
 from hardy.methods.mart import MART
+from hardy.methods.pgd_at import PGDAT
 from hardy.methods.rslad import RSLAD
 from hardy.methods.score import SCORE
 from hardy.methods.trades import TRADES
+from hardy.methods.twins import TWINS
 from hardy.verbs.inputs import attack_of
 
 
@@ -146,6 +148,30 @@ def test_distillation_as_published() -> None:
         labels=0.25, natural=0.25, weighted=True, target="adversarial", warmup=40 / 200
     )
     assert second.roles == ("robust", "natural")
+
+
+def test_twins_as_published() -> None:
+    """shared/METHODS.md, section 4."""
+    at, trades = recipes.twins_at_official(), recipes.twins_trades_official()
+    assert (at.eps, at.steps, at.step_size) == (8 / 255, 10, 2 / 255)
+    assert (at.momentum, at.batch_size, at.epochs, at.milestones) == (0.9, 128, 60, (30, 50))
+    assert (at.lr, at.weight_decay, at.input_size) == (0.003, 1e-5, 224)
+    assert (at.probe_epochs, at.eps_warmup) == (0, 0)
+    assert replace(trades, method_options=at.method_options) == at
+    assert make(at.method, at.method_options) == TWINS("at", lam=1, affine="separate")
+    assert make(trades.method, trades.method_options) == TWINS(
+        "trades", lam=1, beta=6, affine="separate", kl_scale="authors"
+    )
+
+
+def test_the_controls_of_twins_differ_in_one_thing_each() -> None:
+    twins, plain = recipes.twins_at_official(), recipes.at_finetune()
+    normalised = recipes.twins_normalised()
+    assert make(normalised.method, normalised.method_options) == TWINS(normalised=True)
+    assert replace(normalised, method_options=twins.method_options) == twins
+    assert make(plain.method, plain.method_options) == PGDAT()
+    assert replace(plain, method="twins", method_options=twins.method_options) == twins
+    assert recipes.at_double_lr() == replace(plain, lr=2 * plain.lr)
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)

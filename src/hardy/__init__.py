@@ -17,18 +17,38 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hardy.data.load import load_data
     from hardy.models.load import load
+    from hardy.models.twins import to_plain, to_twins
     from hardy.verbs.demo import demo
     from hardy.verbs.evaluate import evaluate
     from hardy.verbs.export import export
     from hardy.verbs.mrc import mrc
+    from hardy.verbs.push import push
     from hardy.verbs.report import report
     from hardy.verbs.rift import rift
     from hardy.verbs.train import train
 
 __version__ = "0.1.0"
-__all__ = ["demo", "evaluate", "export", "load", "load_data", "mrc", "report", "rift", "train"]
+__all__ = [
+    "demo",
+    "evaluate",
+    "export",
+    "load",
+    "load_data",
+    "mrc",
+    "push",
+    "report",
+    "rift",
+    "to_plain",
+    "to_twins",
+    "train",
+]
 
-_HOMES = {"load": "hardy.models.load", "load_data": "hardy.data.load"}
+_HOMES = {
+    "load": "hardy.models.load",
+    "load_data": "hardy.data.load",
+    "to_plain": "hardy.models.twins",
+    "to_twins": "hardy.models.twins",
+}
 
 
 def __getattr__(name: str) -> Any:

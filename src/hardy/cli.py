@@ -28,6 +28,7 @@ VERBS: dict[str, type] = {
     "evaluate": config.Evaluate,
     "export": config.Export,
     "report": config.Report,
+    "push": config.Push,
 }
 
 DESCRIPTION = """Robust image classifiers that still generalise.
@@ -37,6 +38,7 @@ DESCRIPTION = """Robust image classifiers that still generalise.
 - Make it better:  hardy rift --checkpoint runs/at --data cifar10 --out runs/rift
 - See what it is:  hardy evaluate runs/at runs/rift --data cifar10
 - Take it along:   hardy export runs/rift --data cifar10
+- Give it away:    hardy push runs/rift hub:me/robust --license mit
 
 Every verb takes --help, prints a short table, and leaves a page and all its numbers in the
 run folder --out. A published setting is one flag, --recipe NAME: """ + ", ".join(recipes.RECIPES)
@@ -62,7 +64,7 @@ def run(argv: Sequence[str]) -> int:
         return _mistake(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
     except KeyboardInterrupt:
         on = "; the same flags with --resume and its --out go on from there"
-        sys.stderr.write(f"interrupted{'' if {*argv[:1]} & {'demo', 'report'} else on}\n")
+        sys.stderr.write(f"interrupted{'' if {*argv[:1]} & {'demo', 'report', 'push'} else on}\n")
         return 130
     return 0
 

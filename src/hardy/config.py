@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hardy.data.splits import DataSet
 
     Model = str | nn.Module
-    Data = str | DataSet
+    Data = str | DataSet | Callable[..., Any]
     File = Path | str
     Network = File | nn.Module
     Teachers = Network | tuple[Network, ...] | Mapping[str, Network]
@@ -63,6 +63,10 @@ def _count(text: str) -> int:
         raise ValueError(f"{text!r} is no whole number") from None
 
 
+def _classes(text: str) -> int | str:
+    return text if text == "auto" else _count(text)
+
+
 def _counts(text: str) -> tuple[int, ...]:
     return tuple(_count(part) for part in text.split(","))
 
@@ -78,6 +82,7 @@ MaybePixels = Annotated[float | None, _read_by(pixels, "8/255")]
 MaybeShare = Annotated[float | None, _read_by(_number, "0.75")]
 MaybeFile = Annotated[File | None, _read_by(Path, "PATH")]
 MaybeCount = Annotated[int | None, _read_by(_count, "N")]
+MaybeClasses = Annotated[int | str | None, _read_by(_classes, "auto")]
 MaybeCounts = Annotated[tuple[int, ...] | None, _read_by(_counts, "0,1,2")]
 MaybeName = Annotated[str | None, _read_by(str, "NAME")]
 MaybeModel = Annotated[Model | None, _read_by(str, "NAME")]
@@ -131,16 +136,28 @@ class OnData:
     """Which pictures."""
 
     data: Data = "cifar10"
-    """digits, mnist, cifar10, cifar100, tiny-imagenet, folder:PATH (directory, tar, zip) or
-    npz:PATH."""
+    """digits, mnist, cifar10, cifar100, tiny-imagenet, folder:PATH (directory, tar, zip),
+    npz:PATH, parquet:PATH (a file or a folder of them), or a Python function pkg.module:load."""
     data_root: MaybeFile = None
     """Folder of the published files; unset: $HARDY_DATA or ./data, downloaded if missing."""
     val_fraction: float = 0.1
     """Share of train that is held out to choose the best epoch, module and α on."""
     image_size: MaybeCount = None
-    """Resize the pictures of a folder to this height and width; unset: as they are."""
+    """Resize the pictures to this height and width (shorter side, then the centre), whose pixels
+    the radius then is in (--input-size resizes in the network); unset: as they are."""
+    channels: MaybeCount = None
+    """1 makes all pictures grey, 3 repeats grey in three channels; unset: as they are."""
+    image_column: MaybeName = None
+    """Column of the pictures in parquet files, where it cannot be found by itself."""
+    label_column: MaybeName = None
+    """Column of the labels in parquet files, where it cannot be found by itself."""
     limit: MaybeCount = None
     """At most this many pictures of train, or of test in evaluate; unset: all."""
+    stream: Literal["auto", "on", "off"] = "auto"
+    """Read the pictures of folder:, parquet: and tiny-imagenet from disk as they are needed; auto:
+    where they would take more than a third of the free memory, or half of the GPU's."""
+    workers: MaybeCount = None
+    """Threads that decode them ahead, in each process; unset: one for each core, at most 16."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,11 +188,16 @@ class FromCheckpoint:
     """Which network."""
 
     checkpoint: MaybeFile = None
-    """A run folder, our own best.safetensors, or a file from elsewhere (.pt, .pth, …)."""
+    """A run folder, our own best.safetensors, a file from elsewhere (.pt, .pth, …), or one of the
+    Hugging Face Hub: hub:OWNER/NAME[@REVISION][:FILE]."""
     model: MaybeModel = None
-    """Architecture of a file from elsewhere: a name, or an import path pkg.module:function."""
+    """Architecture of a file from elsewhere: a name, timm:NAME, torchvision:NAME, or an import
+    path pkg.module:function."""
     normalize: MaybeName = None
     """Its input normalisation: cifar10, imagenet, none, or m,m,m/s,s,s; unset: as the file says."""
+    input_size: MaybeCount = None
+    """Height and width to which the network resizes every picture itself; radii stay in the
+    picture's own pixels (--image-size resizes the data). Unset: as the file says, else not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,11 +205,20 @@ class Train(Repeated, Attacked, OnData, FromCheckpoint):
     """Train a classifier with any method, from scratch or from a checkpoint."""
 
     model: MaybeModel = None
-    """Network: a name such as resnet18, or an import path pkg.module:function; our own
-    checkpoints know theirs."""
+    """Network: a name such as resnet18, timm:NAME or torchvision:NAME, or an import path
+    pkg.module:function; our own checkpoints know theirs."""
+    pretrained: bool = False
+    """Start from the weights that timm or torchvision publishes for --model; they are downloaded
+    once. Their own normalisation is kept, the classifier layer is new where the classes differ."""
+    num_classes: MaybeClasses = None
+    """auto: give the network of --checkpoint a new classifier layer where its classes are not
+    those of the data; N, the number of the data's: in any case. Unset: classes must agree."""
+    head: MaybeName = None
+    """That layer, where it cannot be found by itself; its name, such as fc."""
     method: str = "pgd_at"
     """standard, pgd_at, trades, mart, score, fast_at; from a teacher ard, iad, rslad, adaad,
-    adaiad; or a Python file of your own (./mine.py)."""
+    adaiad; to fine-tune a robust network with BatchNorm twins; or a Python file of your own
+    (./mine.py)."""
     method_options: tuple[str, ...] = ()
     """The method's own settings, as key=value, several with spaces."""
     awp: float = 0.0
@@ -195,8 +226,8 @@ class Train(Repeated, Attacked, OnData, FromCheckpoint):
     awp_warmup: int = 0
     """Epochs before the weights are perturbed."""
     teacher: Teachers = ()
-    """Network to learn from, a run folder or file: [ROLE=]FILE, once for each role of the method,
-    such as robust=FILE and natural=FILE for iad."""
+    """Network to learn from, a run folder, file or hub:OWNER/NAME: [ROLE=]FILE, once for each role
+    of the method, such as robust=FILE and natural=FILE for iad."""
     teacher_model: Several = ()
     """Architecture of a teacher's file from elsewhere: [ROLE=]NAME."""
     teacher_normalize: Several = ()
@@ -231,6 +262,13 @@ class Train(Repeated, Attacked, OnData, FromCheckpoint):
     10/11 and 21/22 of them, which is 100 and 105 of 110."""
     augment: Border = "zero"
     """Border of the random crops; none leaves out crops and flips."""
+    probe_epochs: int = 0
+    """First epochs, of --epochs, in which only the classifier layer is trained."""
+    probe: Literal["clean", "adversarial"] = "clean"
+    """Pictures that it is trained on in them, with cross-entropy."""
+    eps_warmup: int = 0
+    """Epochs, after those of --probe-epochs, in which the radius of training grows from 0 to eps;
+    val and test are attacked at their own."""
     average: Literal["none", "ema", "swa"] = "none"
     """Also keep the mean of the weights: ema after each step, swa after each epoch. It becomes
     best.safetensors, and the live weights live.safetensors."""
@@ -242,7 +280,8 @@ class Train(Repeated, Attacked, OnData, FromCheckpoint):
     """BatchNorm's statistics of the mean: the live network's (auto for ema), or measured on
     train's clean pictures (auto for swa)."""
     extra_data: MaybeName = None
-    """More training pictures, such as generated ones: npz:PATH or folder:PATH."""
+    """More training pictures, such as generated ones: npz:PATH, folder:PATH … as for --data, whose
+    size and channels they get."""
     extra_fraction: float = 0.7
     """Share of each batch that comes from --extra-data; an epoch keeps its number of steps."""
     extra_limit: MaybeCount = None
@@ -332,7 +371,7 @@ class Evaluate(Repeated, Attacked, OnData, FromCheckpoint):
     """Measure clean and robust accuracy of one or several classifiers on the test split."""
 
     checkpoints: Positional[tuple[File, ...]] = ()
-    """Run folders or checkpoints of hardy, compared on the same pictures."""
+    """Run folders, checkpoints of hardy or hub:OWNER/NAME, compared on the same pictures."""
     attack: tuple[AttackName, ...] = ("pgd",)
     """Attacks, each measured on its own; classes and pictures are shown under the last one.
     apgd-t, fab-t and square are AutoAttack's; autoattack takes hours where pgd takes minutes."""
@@ -379,11 +418,36 @@ class Export(Run, Attacker, OnData, FromCheckpoint):
     """Write a network as a file that runs without hardy, ONNX or torch.export, and check it."""
 
     network: Positional[MaybeFile] = None
-    """A run folder or a checkpoint of hardy; a file from elsewhere comes by --checkpoint."""
+    """A run folder, checkpoint of hardy or hub:OWNER/NAME; files from elsewhere by --checkpoint."""
     format: tuple[Literal["onnx", "torch"], ...] = ("onnx",)
     """onnx writes network.onnx (the extra hardy[export]), torch writes network.pt2; or both."""
     check_pictures: int = 64
     """Test pictures on which each file must give what the network gives, clean and attacked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Push:
+    """Publish a finished run on the Hugging Face Hub, with a model card of its results."""
+
+    run: Positional[MaybeFile] = None
+    """The run folder, of hardy train or hardy rift."""
+    target: Positional[MaybeName] = None
+    """hub:OWNER/NAME, made if it is not there."""
+    private: bool = False
+    """Make the repository private."""
+    revision: MaybeName = None
+    """Branch to publish on, made if it is not there; unset: main."""
+    message: MaybeName = None
+    """Message of the commit."""
+    license: MaybeName = None
+    """Licence of the weights by the Hub's identifier, such as mit or apache-2.0; unset: none is
+    named."""
+    tags: tuple[str, ...] = ()
+    """More tags for the model card."""
+    dry_run: bool = False
+    """Upload nothing: write all that would go into --out and list it."""
+    out: MaybeFile = None
+    """Folder for --dry-run."""
 
 
 @dataclass(frozen=True, kw_only=True)

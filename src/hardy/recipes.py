@@ -359,6 +359,62 @@ def adaiad_official(**more: Any) -> config.Train:
     return adaad_official(**{"method": "adaiad", "method_options": options, **more})
 
 
+def twins_at_official(**more: Any) -> config.Train:
+    """TWINS-AT as its authors fine-tune a robust ImageNet ResNet-50 on CIFAR (Liu et al., CVPR
+    2023): lambda 1, pictures of 32x32 resized to 224 inside the network, radius 8/255 in ten steps
+    of 2/255, lr 0.003 and a tenth of it from epochs 30 and 50 of 60, weight decay 1e-5, no probing
+    and no warm-up. Give the start: --checkpoint FILE --model timm:resnet50. On their larger
+    pictures (Caltech-256, CUB, Dogs) they take lambda 0.4 and weight decay 1e-3.
+
+    Different from it: an odd batch leaves its middle picture to the adaptive wing, and on several
+    GPUs labels stay with their pictures.
+    """
+    return config.Train(
+        **{
+            "method": "twins",
+            "method_options": ("variant=at", "lam=1"),
+            "num_classes": "auto",
+            "input_size": 224,
+            "eps": 8 / 255,
+            "step_size": 2 / 255,
+            "epochs": 60,
+            "milestones": (30, 50),
+            "lr": 0.003,
+            "weight_decay": 1e-5,
+            **more,
+        }
+    )
+
+
+def twins_trades_official(**more: Any) -> config.Train:
+    """TWINS-TRADES by the same authors: beta 6 of divergences that are summed over a wing's half
+    of the batch and divided by all of it, so 3 of their means; x' ascends cross-entropy. Otherwise
+    twins_at_official, with what is different there."""
+    options = ("variant=trades", "lam=1", "beta=6", "kl_scale=authors")
+    return twins_at_official(**{"method_options": options, **more})
+
+
+def twins_normalised(**more: Any) -> config.Train:
+    """twins_at_official with its loss divided by 1 + lambda: the gradient, and so the step, is as
+    long as that of at_finetune at the same learning rate."""
+    return twins_at_official(
+        **{"method_options": ("variant=at", "lam=1", "normalised=true"), **more}
+    )
+
+
+def at_finetune(**more: Any) -> config.Train:
+    """Plain adversarial fine-tuning on the schedule of twins_at_official, to compare with: without
+    the frozen wing. Give the start as there."""
+    return twins_at_official(**{"method": "pgd_at", "method_options": (), **more})
+
+
+def at_double_lr(**more: Any) -> config.Train:
+    """at_finetune at twice the learning rate: the control for the data gradient of
+    twins_at_official, which at lambda 1 is the sum of two. It doubles the pull of weight decay
+    too, which TWINS does not."""
+    return at_finetune(**{"lr": 0.006, **more})
+
+
 RECIPES = {
     f.__name__: f
     for f in (
@@ -380,6 +436,11 @@ RECIPES = {
         rslad_official,
         adaad_official,
         adaiad_official,
+        twins_at_official,
+        twins_trades_official,
+        twins_normalised,
+        at_finetune,
+        at_double_lr,
     )
 }
 

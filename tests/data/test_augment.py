@@ -99,3 +99,16 @@ def test_defaults_follow_channels_and_size(channels: int, size: int, expected: A
     rows = torch.zeros(1, dtype=torch.int64)
     part = Split(torch.zeros(1, channels, size, size, dtype=torch.uint8), rows, rows, "train")
     assert augment_of(DataSet("x", part, part, part, ("a",), "none", {}), "zero") == expected
+
+
+@pytest.mark.parametrize(
+    ("channels", "flips", "expected"),
+    [(3, False, Augment(2, flip=False)), (3, True, Augment(4)), (1, True, Augment(4))],
+)
+def test_what_the_set_says_of_mirrored_pictures_comes_first(
+    channels: int, flips: bool, expected: Augment
+):
+    rows = torch.zeros(1, dtype=torch.int64)
+    part = Split(torch.zeros(1, channels, 32, 32, dtype=torch.uint8), rows, rows, "train")
+    data = DataSet("x", part, part, part, ("a",), "none", {}, flips)
+    assert augment_of(data, "zero") == expected

@@ -68,8 +68,8 @@ def test_an_unknown_name_says_what_there_is_and_what_is_near():
         ({"val_fraction": 0.0}, "--val-fraction must lie between 0 and 1"),
         ({"val_fraction": 1.0}, "--val-fraction must lie between 0 and 1"),
         ({"val_fraction": 1e-6}, "val split of digits is empty"),
-        ({"image_size": 16}, "--image-size does not apply to digits"),
         ({"image_size": 0}, "--image-size must be at least 1"),
+        ({"channels": 2}, "--channels must be 1 or 3, not 2"),
         ({"limit_train": 0}, "--limit must be at least 1"),
     ],
 )

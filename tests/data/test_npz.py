@@ -98,9 +98,10 @@ def test_a_relative_path_is_looked_for_in_the_root(path: Path):
     assert data.provenance["source"] == "ddpm.npz"
 
 
-def test_the_pictures_of_arrays_are_not_resized(path: Path):
-    with pytest.raises(ValueError, match="--image-size does not apply to npz:"):
-        load_data(f"npz:{path}", image_size=8)
+def test_the_pictures_of_arrays_are_resized_as_those_of_files(path: Path):
+    wide = np.repeat(NHWC, 3, axis=2)  # 2×6, the centre of which is pixels 2 and 3
+    part = load(saved(path, image=wide, label=LABELS), 2).parts["all"]
+    assert np.array_equal(part.images, np.repeat(NCHW, 3, axis=3)[..., 2:4])
 
 
 def test_one_class_alone_cannot_be_learned(path: Path):

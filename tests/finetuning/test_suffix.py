@@ -300,7 +300,7 @@ class Tied(nn.Module):
 
 
 class Functional(Nasty):
-    """A weight that is computed: it has no rows, so what comes before cannot keep it."""
+    """A weight that is computed: it has no rows, so it is computed again."""
 
     def forward(self, x: Tensor) -> Tensor:
         h = F.conv2d(x, self.one.weight, self.one.bias, padding=1).relu()
@@ -398,6 +398,49 @@ class BatchSecond(nn.Module):
         return self.head(h.transpose(0, 1).mean(1))
 
 
+class SizedByTokens(nn.Module):
+    """A class token for each picture, and a size that two values share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(24, 8)
+        self.token = nn.Parameter(torch.linspace(-1, 1, 8).view(1, 1, 8))
+        self.scale = nn.Parameter(torch.linspace(0.5, 1, 8))
+        self.mix = nn.Linear(8, 8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.embed(x.flatten(2).transpose(1, 2).reshape(len_of(x), -1, 24))
+        count, length, width = tokens.shape
+        tokens = torch.cat([self.token.expand(count, -1, -1), tokens], 1)
+        tokens = tokens + self.mix(tokens) * self.scale.reshape(1, 1, -1)
+        return self.head(tokens.reshape(count, length + 1, width)[:, 0])
+
+
+def len_of(x: Tensor) -> int:
+    return x.shape[0]
+
+
+class Branching(nn.Module):
+    """Its own code branches on values; it holds one of the weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = nn.Conv2d(6, 6, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.map(x) if x.shape[-1] > 2 else x
+
+
+class PartlyBranching(Nasty):
+    def __init__(self) -> None:
+        super().__init__()
+        self.branching = Branching()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tail(self.two(self.branching(self.one(x)).relu()))
+
+
 class Unused(Nasty):
     def __init__(self) -> None:
         super().__init__()
@@ -427,15 +470,16 @@ NASTY: dict[str, tuple[Net, set[str]]] = {
     "dropout": (Dropping, set()),
     "called twice": (CalledTwice, set()),
     "tied": (Tied, set()),
-    "functional": (Functional, {"one"}),
+    "functional": (Functional, set()),
     "branches": (Branches, set()),
     "viewed by its own size": (lambda: Viewed(of_input=False), set()),
-    "viewed by the input's size": (lambda: Viewed(of_input=True), {"one"}),
+    "viewed by the input's size": (lambda: Viewed(of_input=True), set()),
     "buffers": (Buffers, set()),
     "attention": (Attention, set()),
     "changes its input": (ChangesItsInput, set()),
     "changes its input, unassigned": (ChangesItsInputUnassigned, {"one", "two", "head"}),
-    "batch second": (BatchSecond, {"one", "two"}),
+    "batch second": (BatchSecond, set()),
+    "sized by tokens": (SizedByTokens, set()),
     "unused": (Unused, {"idle"}),
 }
 
@@ -456,6 +500,21 @@ def test_untraceable_networks_are_run_in_full_and_it_is_said_once() -> None:
     model = DependsOnData().eval()
     notes = same_as_full(model, torch.rand(12, 3, 8, 8), 4)
     assert notes.startswith("The network cannot be traced") and notes.count("run in full") == 1
+
+
+def test_a_module_that_cannot_be_traced_is_run_as_a_whole() -> None:
+    torch.manual_seed(0)
+    model = PartlyBranching().eval()
+    notes = same_as_full(model, torch.rand(12, 3, 8, 8), 4)
+    assert notes.startswith("Branching cannot be traced") and notes.count(".") == 1
+    x = torch.rand(4, 3, 8, 8)
+    logits_of = Suffixes(model, x, ["branching.map"]).cut("branching.map")
+    with FlopCounterMode(display=False) as part, torch.no_grad():
+        logits_of(slice(None))
+    with FlopCounterMode(display=False) as whole, torch.no_grad():
+        model(x)
+    first = 2 * 4 * 3 * 6 * 9 * 8 * 8  # what the convolution `one` takes
+    assert part.get_total_flops() == whole.get_total_flops() - first
 
 
 def test_a_network_that_mixes_pictures_is_run_in_full() -> None:

@@ -25,7 +25,7 @@ from hardy.data.loader import Batch
 from hardy.draws import Draws
 from hardy.methods.find import find, make, names
 from hardy.methods.protocol import LossOf, Method, Nets
-from hardy.modes import forward_in
+from hardy.modes import forward_in, freeze_batchnorm
 from hardy.threat import L2, Linf, Threat
 
 B, K = 6, 3
@@ -192,7 +192,7 @@ def test_around_step_gives_everything_back_but_the_gradients(
 ) -> None:
     batch = some_batch()
     nets = method.prepare(some_nets())
-    nets.module.eval()  # nothing but around_step is to touch BatchNorm's buffers
+    freeze_batchnorm(nets.module)  # nothing but around_step is to touch its buffers
     x_adv = method.adversary(nets, batch, PGD(Linf(8 / 255), steps=1))
     before = picture_of(nets)
     parts = parts_of(method, batch, x_adv, cuts)
@@ -288,7 +288,25 @@ def test_a_wrapper_has_a_base_and_defaults_for_the_rest(kind: Any) -> None:
     for name in names():
         method = kind(base=make(name))
         assert method.select_on == make(name).select_on
+        assert method.roles == make(name).roles
         assert all(hasattr(method, f.name) for f in others)
+
+
+@pytest.mark.parametrize("kind", wrappers(), ids=lambda kind: kind.__name__)
+def test_a_wrapper_refuses_the_networks_that_its_base_refuses(kind: Any) -> None:
+    nets = (some_net(0), nn.Sequential(nn.Flatten(), nn.Linear(192, K)))
+    bases = [make(name) for name in names()]
+    refused = [[refuses(method, net) for net in nets] for method in bases]
+    assert refused == [[refuses(kind(base=method), net) for net in nets] for method in bases]
+    assert [False, True] in refused and [False, False] in refused
+
+
+def refuses(method: Method, net: nn.Module) -> bool:
+    try:
+        method.check(net)
+    except ValueError:
+        return True
+    return False
 
 
 @every_method
@@ -303,7 +321,7 @@ def test_settings_are_a_frozen_dataclass_that_prints_itself(method: Method) -> N
 
 
 def test_all_of_them_are_found() -> None:
-    assert {"standard", "pgd_at", "trades", "mart", "score", "fast_at"} | {
+    assert {"standard", "pgd_at", "trades", "mart", "score", "fast_at", "twins"} | {
         "ard",
         "iad",
         "rslad",

@@ -172,7 +172,7 @@ def test_a_network_that_takes_no_normalisation_is_put_behind_it(nets):
     ("model", "says"),
     [
         ("resnt18", "nearest: resnet18"),
-        ("timm:resnet18", "must be one of"),
+        ("timm-resnet18", "must be one of"),
         ("hardy_test_net:make", "no module .* .nearest: hardy_test_nets"),
         ("hardy_test_nets:mke", "no function 'mke' .nearest: make"),
         ("hardy_test_nets:deep", "missing a required argument: 'depth'"),

@@ -19,12 +19,14 @@ from hardy.methods.find import make, names
 from hardy.methods.pgd_at import PGDAT
 from hardy.methods.protocol import Method, Nets
 from hardy.methods.standard import Standard
+from hardy.methods.twins import TWINS
 from hardy.methods.wrappers.awp import AWP
 from hardy.modes import BATCHNORMS
 from hardy.threat import Linf
 from hardy.training.averaging import Averaging
 from hardy.training.engine import Engine
 from hardy.training.loop import Settings, fit, started
+from hardy.training.phases import Probing
 
 CPU = torch.device("cpu")
 ATTACK = PGD(Linf(0.1), steps=2)
@@ -81,6 +83,18 @@ def method_of(name: str, wrapping: str) -> Method:
     return AWP(make(name), gamma=0.05) if wrapping == "awp" else make(name)
 
 
+def takes(name: str, kind: str) -> bool:
+    """Whether the method can train that network."""
+    try:
+        make(name).check(net(kind))
+    except ValueError:
+        return False
+    return True
+
+
+NAMES_AND_NETS = [(name, kind) for name in names() for kind in NETS if takes(name, kind)]
+
+
 def trained(engine: Engine, kind: str, method: Method, settings: Settings) -> Weights:
     """The weights of a run and of their mean."""
     module = net(kind)
@@ -94,17 +108,18 @@ def trained(engine: Engine, kind: str, method: Method, settings: Settings) -> We
 
 
 def cases() -> Iterator[tuple[Any, str, Method, Settings]]:
-    """Every method, bare and wrapped, on both networks, with and without accumulation; and
-    extra data."""
-    for name in names():
+    """Every method, bare and wrapped, on the networks that it takes, with and without
+    accumulation; extra data; and a run of phases."""
+    for name, kind in NAMES_AND_NETS:
         for wrapping in WRAPPINGS:
-            for kind in NETS:
-                for accumulate in (1, 2):
-                    settings = replace(SETTINGS, accumulate=accumulate)
-                    key = (name, wrapping, kind, accumulate)
-                    yield key, kind, method_of(name, wrapping), settings
+            for accumulate in (1, 2, 4):
+                settings = replace(SETTINGS, accumulate=accumulate)
+                key = (name, wrapping, kind, accumulate)
+                yield key, kind, method_of(name, wrapping), settings
     mixed = replace(SETTINGS, mix=Mix(16, 0.25))
     yield "extra data", "plain", PGDAT(), replace(mixed, epochs=2)
+    phases = replace(SETTINGS, probing=Probing(1, "head", Standard()), eps_warmup=1, epochs=3)
+    yield "phases", "batchnorm", PGDAT(), phases
 
 
 def all_cases(engine: Engine) -> dict[Any, Weights]:
@@ -214,6 +229,31 @@ def statistics(engine: Watched) -> dict[str, Any]:
     return found
 
 
+def twins(engine: Engine) -> dict[str, Any]:
+    """The statistics of each wing in every process before and after a run, and in the network
+    that comes out."""
+    nets = nets_of(net("batchnorm"))
+    settings = replace(SETTINGS, epochs=2, batchnorm="train", accumulate=2)
+    states: list[dict[str, Any]] = []
+    found = fit(
+        engine,
+        nets,
+        TWINS(),
+        ATTACK,
+        pictures(),
+        None,
+        settings,
+        on_epoch=lambda row, deployed, state: states.append(state()),
+    )
+    name, model = "body.1.{}running_mean", states[-1]["model"]
+    return {
+        "before": nets.module.get_buffer(name.format("")),
+        **{wing: engine.gather(model[name.format(f"{wing}.")]) for wing in ("frozen", "adaptive")},
+        "deployed": engine.gather(found["live"].get_buffer(name.format(""))),
+        "average": states[-1]["average"]["model"][name.format("frozen.")],
+    }
+
+
 @dataclass(frozen=True)
 class Diverging(Standard):
     """Has no loss from the second step on, and only in one process."""
@@ -272,6 +312,7 @@ def everything(world: int) -> dict[str, Any]:
         "attacks": calls_of_attacks(engine),
         "accumulated": accumulated(engine),
         "statistics": statistics(engine),
+        "twins": twins(engine),
         "errors": errors(engine),
         "resumed": resumed_with_another_number(engine),
         "gathered": engine.gather(torch.tensor([engine.rank])),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from distributed_cases import CPU, NETS, WRAPPINGS, Weights, all_cases, everything
+from distributed_cases import CPU, NAMES_AND_NETS, WRAPPINGS, Weights, all_cases, everything
 
 from hardy.methods.find import names
 from hardy.training.engine import Engine
@@ -31,20 +31,22 @@ def assert_close(found: Weights, expected: Weights) -> None:
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("kind", NETS)
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize(("name", "kind"), NAMES_AND_NETS)
 def test_the_weights_are_those_of_one_process(
     name: str, wrapping: str, kind: str, accumulate: int, one: Any, two: Any
 ) -> None:
-    """Live and averaged, after three steps of the same eight pictures."""
+    """Live and averaged, after three steps of the same eight pictures, which two processes cut
+    into twice as many parts."""
     key = (name, wrapping, kind, accumulate)
-    found, expected = two["weights"][key], one[key]
+    found, expected = two["weights"][key], one[(name, wrapping, kind, 2 * accumulate)]
     assert "average.head.weight" in found
     assert_close(found, expected)
     assert not torch.equal(found["live.head.weight"], found["average.head.weight"])
-    # The bound could tell: accumulation or not is the same step too, another wrapping is not.
-    assert_close(found, one[(name, wrapping, kind, 3 - accumulate)])
+    # The bound could tell: accumulation or not is the same step too (but where each part is
+    # halved), another wrapping is not.
+    for parts in () if name == "twins" else (1, 2, 4):
+        assert_close(found, one[(name, wrapping, kind, parts)])
     other = one[(name, {"bare": "awp", "awp": "bare"}[wrapping], kind, accumulate)]
     away = (found["live.head.weight"] - other["live.head.weight"]).abs().max()
     assert away > 1e-6
@@ -52,6 +54,20 @@ def test_the_weights_are_those_of_one_process(
 
 def test_extra_data_are_shared_out_alike(one: Any, two: Any) -> None:
     assert_close(two["weights"]["extra data"], one["extra data"])
+
+
+def test_probing_and_a_growing_radius_are_the_same_in_all(one: Any, two: Any) -> None:
+    """No process waits for a gradient that another has dropped."""
+    assert_close(two["weights"]["phases"], one["phases"])
+
+
+def test_the_frozen_wing_keeps_its_statistics_in_every_process(two: Any) -> None:
+    found = two["twins"]
+    for kept in (*found["frozen"], found["average"]):
+        assert torch.equal(kept, found["before"])
+    mine, theirs = found["adaptive"]
+    assert torch.equal(mine, theirs) and not torch.equal(mine, found["before"])
+    assert all(torch.equal(deployed, mine) for deployed in found["deployed"])
 
 
 def test_attacks_make_no_collective_call(two: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from verb_runs import TRAIN, assert_same, hardy
 
 import hardy as package
@@ -128,6 +129,26 @@ def test_awp_and_accumulation_show() -> None:
     assert value(awp, "operations", "step") > 1.3 * value(alone, "operations", "step")
     assert value(awp, "memory", "activations") < 0.5 * value(alone, "memory", "activations")
     assert any("first 2 epochs, without AWP" in note for note in awp.notes)
+
+
+def test_two_wings_cost_what_one_network_does_and_have_more_parameters() -> None:
+    """Each BatchNorm has a second gamma and beta, and statistics that the mean has too."""
+    alone, twins = dry(), dry(method="twins", average="swa")
+    assert value(twins, "operations", "step") == value(alone, "operations", "step")
+    norms = [m for m in small_resnet().modules() if isinstance(m, nn.BatchNorm2d)]
+    more = 2 * sum(norm.num_features for norm in norms)
+    assert value(twins, "parameters", "trainable") == 77_754 + more
+    assert value(twins, "memory", "average") == value(twins, "memory", "weights")
+    shared = dry(method="twins", method_options=("affine=shared",))
+    assert value(shared, "parameters", "all") == 77_754
+    trades = dry(method="twins", method_options=("variant=trades",))
+    assert value(trades, "operations", "step") > 1.3 * value(alone, "operations", "step")
+
+
+def test_probing_is_timed_as_the_rest() -> None:
+    probed = dry(probe_epochs=2, eps_warmup=1)
+    assert value(probed, "operations", "step") == value(dry(), "operations", "step")
+    assert any("first 2 epochs, of the head alone" in note for note in probed.notes)
 
 
 def test_a_network_from_python_is_left_as_it_is() -> None:

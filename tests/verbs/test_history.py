@@ -137,6 +137,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
         average_start: float = 0.0,
         average_script: list[float] | None = None,
         writes: bool = True,
+        settled: int = 0,
     ) -> Run:
         folder = RunFolder(
             "train", config.Train(out=path or tmp_path / f"run-{next(count)}", resume=resume)
@@ -157,6 +158,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
             epochs=epochs,
             on_collapse=on_collapse,
             saved=lambda: checkpoint.load(folder.path, torch.device("cpu")),
+            settled=settled,
             log=logged.append,
         )
         state = history.saved() if resume else None
@@ -226,6 +228,19 @@ def test_the_best_epoch_is_kept_and_the_earliest_of_equals(ran: Callable[..., Ru
     assert run.logged == run.history.rows
     assert run.state["epoch"] == 4 and not run.state["stopped"] and run.history.events == []
     assert_same(run.state["model"], run.ends[3])
+
+
+@pytest.mark.parametrize(("settled", "stopped"), [(0, True), (1, False)])
+def test_a_fall_from_the_first_epochs_is_none(
+    settled: int, stopped: bool, ran: Callable[..., Run]
+) -> None:
+    """A robust network whose head alone is trained, and then all of it at a radius that grows."""
+    run = ran([HEALTHY[0], FALLEN, FALLEN, FALLEN], "stop", settled=settled)
+    assert run.state["stopped"] == stopped and len(run.log) == (3 if stopped else 4)
+    assert bool(run.history.events) == stopped
+    run = ran([FALLEN, HEALTHY[0], FALLEN, FALLEN, FALLEN], "stop", settled=settled)
+    assert run.state["stopped"] and len(run.log) == 4
+    assert "from 40.0 % to 1.0 %" in run.history.events[0]
 
 
 def test_clean_accuracy_chooses_where_the_method_says_so(ran: Callable[..., Run]) -> None:

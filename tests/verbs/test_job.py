@@ -8,6 +8,9 @@ import pytest
 import torch
 
 from hardy import config
+from hardy.methods.pgd_at import PGDAT
+from hardy.methods.standard import Standard
+from hardy.training.phases import Probing
 from hardy.verbs.job import job_of
 
 ASKED = config.Train(data="digits", model="small_resnet", eps=0.1, steps=2, limit=128, epochs=4)
@@ -73,6 +76,30 @@ def test_the_radius_is_the_usual_one_of_the_norm() -> None:
 def test_what_torch_would_say_later_is_said_at_once(more: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         job_of(replace(ASKED, **more))  # type: ignore[arg-type]
+
+
+def test_the_first_epochs_are_those_that_were_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert job_of(ASKED).settings.probing is None and job_of(ASKED).settings.eps_warmup == 0
+    asked = replace(ASKED, probe_epochs=1, eps_warmup=2)
+    assert job_of(asked).settings.probing == Probing(1, "linear", Standard())
+    assert job_of(asked).settings.eps_warmup == 2 and job_of(asked).settings.settled == 3
+    assert capsys.readouterr().err == ""
+    adversarial = replace(asked, probe="adversarial", probe_epochs=4)
+    assert job_of(adversarial).settings.probing == Probing(4, "linear", PGDAT())
+    said = capsys.readouterr().err
+    assert "--eps-warmup 2 lasts the whole run: no epoch is trained at eps" in said
+    with pytest.raises(ValueError, match="--probe-epochs are the first of --epochs: 5 of 4 are"):
+        job_of(replace(ASKED, probe_epochs=5))
+    with pytest.raises(ValueError, match="--probe-epochs must be at least 0, not -1"):
+        job_of(replace(ASKED, probe_epochs=-1))
+    with pytest.raises(ValueError, match="--probe must be one of clean, adversarial, not 'both'"):
+        job_of(replace(ASKED, probe="both"))  # type: ignore[arg-type]
+
+
+def test_a_network_without_batchnorm_has_no_two_wings() -> None:
+    for awp in (0.0, 0.01):
+        with pytest.raises(ValueError, match=r"of every BatchNorm, and the network has none: "):
+            job_of(replace(ASKED, model="mnist_cnn", input_size=28, method="twins", awp=awp))
 
 
 def test_the_callers_random_numbers_are_left_alone() -> None:

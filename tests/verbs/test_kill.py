@@ -44,6 +44,10 @@ WAYS: dict[str, tuple[str, ...]] = {
     },
     **AVERAGES,
     "awp": AWP,
+    "phases": (
+        *("--method", "twins", "--method-options", "variant=trades", *AVERAGES["ema"]),
+        *("--probe-epochs", "1", "--probe", "adversarial", "--eps-warmup", "1"),
+    ),
     "accumulated": ("--accumulate", "3"),
     "extra": ("--extra-data", "npz:EXTRA", "--extra-fraction", "0.4"),
     "all": (

@@ -136,7 +136,7 @@ class Epochs(History):
 
     def __init__(self, robust: list[float], select_on: str = "robust") -> None:
         self.kinds, self.select_on, self.val = ("live",), select_on, [0] * 1000  # type: ignore[assignment]
-        self.events = []
+        self.events, self.settled = [], 0
         self.rows = [
             {"epoch": i, "live": {"clean": 0.9 - 0.01 * i, "robust": value}}
             for i, value in enumerate(robust)

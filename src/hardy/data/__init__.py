@@ -5,6 +5,7 @@ from hardy.data.load import load_data
 from hardy.data.loader import Batch, batch_count, batches
 from hardy.data.mixing import joined, load_extra
 from hardy.data.order import Mix
+from hardy.data.room import Streaming
 from hardy.data.splits import DataSet, Split, halves, limited, stratified
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "DataSet",
     "Mix",
     "Split",
+    "Streaming",
     "augment_of",
     "batch_count",
     "batches",

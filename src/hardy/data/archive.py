@@ -1,4 +1,4 @@
-"""The files of a directory, a zip or a tar, read in memory and never extracted."""
+"""The files of a directory, a zip or a tar, read in memory or in place and never extracted."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import io
 import lzma
 import os
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -29,19 +32,45 @@ _DAMAGE = (
 
 
 @dataclass(frozen=True)
+class Spot:
+    """A stretch of bytes of a file: of an archive, those of a member that is not compressed."""
+
+    file: Path
+    start: int
+    size: int
+
+    def read(self) -> bytes:
+        with self.file.open("rb", buffering=0) as file:
+            file.seek(self.start)
+            return file.read(self.size)
+
+
+@dataclass(frozen=True)
 class Member:
     """One file: its path below the root ('/' on every system) and its bytes, or where they lie."""
 
     name: str
-    source: bytes | Path
+    source: bytes | Path | Spot
 
     def open(self) -> BinaryIO:
         if isinstance(self.source, Path):
             return self.source.open("rb")
-        return io.BytesIO(self.source)
+        return io.BytesIO(self.read())
 
     def read(self) -> bytes:
-        return self.source.read_bytes() if isinstance(self.source, Path) else self.source
+        if isinstance(self.source, Path):
+            return self.source.read_bytes()
+        return self.source.read() if isinstance(self.source, Spot) else self.source
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or folder of an archive that is being read. read: its bytes. spot: where they lie,
+    None of what is compressed. Of a folder both are None."""
+
+    name: str
+    read: Callable[[], bytes | Path] | None = None
+    spot: Callable[[], Spot | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,24 +99,37 @@ def listing(path: Path, wanted: Callable[[str], bool]) -> Listing:
     A directory's files are read when they are needed, an archive's at once. Raises
     ValueError where path is neither, is damaged, or holds a member beyond 512 MiB.
     """
+    with readable(path):
+        read = ((each.name, each.read and each.read()) for each in entries(path, wanted))
+        found = sorted(read, key=lambda entry: entry[0])
+    files = tuple(Member(name, source) for name, source in found if source is not None)
+    return Listing(files, tuple(name for name, source in found if source is None))
+
+
+def entries(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
+    """All folders and the files whose names are wanted, as they come, one open at a time; to be
+    gone through inside of `readable(path)`. Raises ValueError where path is neither a directory
+    nor an archive, or holds a member beyond 512 MiB."""
     if path.is_dir():
-        entries = _of_directory(path, wanted)
-    elif not path.exists():
+        return _of_directory(path, wanted)
+    if not path.exists():
         raise ValueError(f"{path} does not exist: give a directory, a .zip or a .tar(.gz, .xz)")
-    elif path.name.lower().endswith(".zip"):
-        entries = _of_zip(path, wanted)
-    elif path.name.lower().endswith(_TAR):
-        entries = _of_tar(path, wanted)
-    else:
-        raise ValueError(f"{path} is neither a directory nor a .zip or .tar(.gz, .xz): give one")
+    if path.name.lower().endswith(".zip"):
+        return _of_zip(path, wanted)
+    if path.name.lower().endswith(_TAR):
+        return _of_tar(path, wanted)
+    raise ValueError(f"{path} is neither a directory nor a .zip or .tar(.gz, .xz): give one")
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raises ValueError where what is done inside finds the archive damaged."""
     try:
-        found = sorted(entries, key=lambda entry: entry[0])
+        yield
     except _DAMAGE as error:
         raise ValueError(
             f"{path} cannot be read ({error}): get it again if it is damaged"
         ) from error
-    files = tuple(Member(name, source) for name, source in found if source is not None)
-    return Listing(files, tuple(name for name, source in found if source is None))
 
 
 def _clean(name: str) -> str | None:
@@ -98,47 +140,62 @@ def _clean(name: str) -> str | None:
     return None if "__MACOSX" in pure.parts or not pure.parts else str(pure)
 
 
-def _of_directory(
-    path: Path, wanted: Callable[[str], bool]
-) -> Iterator[tuple[str, bytes | Path | None]]:
+def _of_directory(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
     for top, folders, files in os.walk(path, followlinks=True):
         inside = Path(top).relative_to(path)
         if len(inside.parts) >= _DEPTH:
             folders.clear()
         for names, are_files in ((folders, False), (files, True)):
             for each in names:
-                name = _clean((inside / each).as_posix())
+                name, file = _clean((inside / each).as_posix()), Path(top) / each
                 if name and not are_files:
-                    yield name, None
-                elif name and wanted(name) and (Path(top) / each).is_file():
-                    yield name, Path(top) / each
+                    yield Entry(name)
+                elif name and wanted(name) and file.is_file():
+                    yield Entry(name, lambda file=file: file, lambda: None)
 
 
-def _of_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes | None]]:
-    with zipfile.ZipFile(path) as archive:
+def _of_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
+    with zipfile.ZipFile(path) as archive, path.open("rb") as raw:
+
+        def spot(info: zipfile.ZipInfo) -> Spot | None:
+            if info.compress_type != zipfile.ZIP_STORED:
+                return None
+            # The name and the extra field stand between a member's head and its bytes.
+            raw.seek(info.header_offset + 26)
+            name, extra = struct.unpack("<HH", raw.read(4))
+            return Spot(path, info.header_offset + 30 + name + extra, info.file_size)
+
         for info in archive.infolist():
             name = _clean(info.filename)
             kind = stat.S_IFMT(info.external_attr >> 16)
             if name and info.is_dir():
-                yield name, None
+                yield Entry(name)
             elif name and wanted(name) and kind in (0, stat.S_IFREG):
                 if info.flag_bits & 1:
                     raise ValueError(f"{path} is encrypted ({name}): give it without a password")
                 _check_size(path, name, info.file_size)
-                yield name, archive.read(info)
+                yield Entry(name, partial(archive.read, info), partial(spot, info))
 
 
-def _of_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes | None]]:
+def _of_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
     with tarfile.open(path) as archive:
+        plain = isinstance(archive.fileobj, io.BufferedReader)  # of compressed ones it is not
+
+        def read(info: tarfile.TarInfo) -> bytes:
+            file = archive.extractfile(info)
+            assert file is not None, "a regular member has bytes"
+            return file.read()
+
+        def spot(info: tarfile.TarInfo) -> Spot | None:
+            return Spot(path, info.offset_data, info.size) if plain and not info.sparse else None
+
         for info in archive:
             name = _clean(info.name)
             if name and info.isdir():
-                yield name, None
+                yield Entry(name)
             elif name and wanted(name) and info.isreg():
                 _check_size(path, name, info.size)
-                file = archive.extractfile(info)
-                assert file is not None, "a regular member has bytes"
-                yield name, file.read()
+                yield Entry(name, partial(read, info), partial(spot, info))
         _check_end(archive)
 
 

@@ -84,11 +84,12 @@ def augment_of(dataset: DataSet, border: str) -> Augment | None:
     """The usual augmentation with that border ('zero', 'reflect'), or None for 'none':
     CIFAR pad 4 and flip, from 64 pixels on pad 8 and flip.
 
-    Grey pictures may be writing, and a digit mirrored is another thing: they are only
-    shifted (8×8 digits by 1 pixel, MNIST by 2).
+    Grey pictures may be writing, and a digit mirrored is another thing: they, and what was
+    made of them by --channels, are only shifted (8×8 digits by 1 pixel, MNIST by 2).
     """
     if border == "none":
         return None
-    if dataset.in_channels == 1:
+    flips = dataset.in_channels != 1 if dataset.flips is None else dataset.flips
+    if not flips:
         return Augment(pad=max(1, dataset.image_size // 14), mode=border, flip=False)
     return Augment(pad=min(8, max(1, dataset.image_size // 8)), mode=border)

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from hardy.data.archive import listing
-from hardy.data.raw import Part, Raw
+from hardy.data.raw import Part, Raw, resident
 from hardy.files import write_json, written_whole
 
-_FORMAT = 1  # raise it when decoding changes: older entries are then not found
+_FORMAT = 2  # raise it when decoding changes: older entries are then not found
 
 
 def cached(path: Path, kind: str, image_size: int | None, build: Callable[[], Raw]) -> Raw:
@@ -29,7 +29,7 @@ def cached(path: Path, kind: str, image_size: int | None, build: Callable[[], Ra
 
     The cache lies in $HARDY_CACHE, else in ~/.cache/hardy; it may be deleted at any time.
     """
-    stem = _home() / f"{_key(path, kind, image_size)}"
+    stem = home() / f"{key_of(path, kind, image_size)}"
     found = _read(stem)
     if found is not None:
         return found
@@ -39,11 +39,12 @@ def cached(path: Path, kind: str, image_size: int | None, build: Callable[[], Ra
     return raw
 
 
-def _home() -> Path:
+def home() -> Path:
+    """The folder of the cache."""
     return Path(os.environ.get("HARDY_CACHE") or "~/.cache/hardy").expanduser()
 
 
-def _key(path: Path, kind: str, image_size: int | None) -> str:
+def key_of(path: Path, kind: str, image_size: int | None) -> str:
     """A hash that changes with the files' names, sizes and times and with the settings."""
     path = path.resolve()
     digest = hashlib.sha256(json.dumps([_FORMAT, kind, str(path), image_size]).encode())
@@ -63,7 +64,7 @@ def _write(stem: Path, raw: Raw) -> None:
         written_whole(stem.with_suffix(".npy")) as part,
         part.open("wb") as file,
     ):
-        np.save(file, np.concatenate([each.images for each in raw.parts.values()]))
+        np.save(file, np.concatenate([resident(each) for each in raw.parts.values()]))
     labels = {name: part.labels.tolist() for name, part in raw.parts.items()}
     about = {
         "labels": labels,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hardy.data import archive, download
-from hardy.data.raw import Part, Raw, checked_labels
+from hardy.data.raw import Part, Raw, checked_labels, resident
 from hardy.data.unpickle import read_pickle, text
 
 _PIXELS = 3 * 32 * 32
@@ -148,7 +148,7 @@ def _part(pictures: np.ndarray, labels: np.ndarray, kind: Kind, where: str) -> P
 
 
 def _joined(parts: list[Part]) -> Part:
-    images = np.concatenate([part.images for part in parts])
+    images = np.concatenate([resident(part) for part in parts])
     return Part(images, np.concatenate([part.labels for part in parts]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,15 @@ import numpy as np
 from hardy.data import archive
 from hardy.data.archive import Listing, Member
 from hardy.data.cache import cached
-from hardy.data.pictures import decode, is_picture
+from hardy.data.looked import Labelled, streamed
+from hardy.data.packed import on_disk
+from hardy.data.pictures import SUFFIXES, decode, is_picture
 from hardy.data.raw import Part, Raw
+from hardy.data.room import RESIDENT, Streaming, needed
 
 _SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 _LAYOUT = "expected <split>/<class>/<picture> with splits train, val, test, or <class>/<picture>"
+_READ = f"as {', '.join(SUFFIXES)}"
 
 Classes = dict[str, list[Member]]
 
@@ -24,8 +29,14 @@ def name_of(path: Path) -> str:
     return archive.stem(path.resolve())
 
 
-def load(path: Path, image_size: int | None = None) -> Raw:
-    """The splits of a directory, .zip or .tar(.gz, .xz), decoded once and then cached.
+def load(
+    path: Path,
+    image_size: int | None = None,
+    channels: int | None = None,
+    streaming: Streaming = RESIDENT,
+) -> Raw:
+    """The splits of a directory, .zip or .tar(.gz, .xz), decoded once and then cached, or
+    streamed. channels: of what is streamed, as of `pictures.decode`.
 
     Classes and pictures are sorted by name. Raises ValueError where there are no
     pictures, a class folder is empty, splits differ in their classes, or a picture
@@ -33,24 +44,37 @@ def load(path: Path, image_size: int | None = None) -> Raw:
     """
     if not path.is_dir() and not archive.is_archive(path):
         archive.listing(path, is_picture)  # it says what is wrong
+    if streaming.chosen(path.name, lambda: needed(path, is_picture, image_size)):
+
+        def build() -> tuple[Labelled, Raw]:
+            return _assigned(on_disk(path, is_picture, "folder"), path)
+
+        return streamed(path, "folder", image_size, channels, streaming.workers, build)
     return cached(path, "folder", image_size, lambda: _build(path, image_size))
 
 
 def _build(path: Path, image_size: int | None) -> Raw:
-    found = archive.listing(path, is_picture)
-    splits, ignored = _layout(found, path)
-    classes = _classes(splits, path)
-    members = [each for split in splits.values() for name in classes for each in split[name]]
-    images = decode(members, image_size)
+    labelled, about = _assigned(archive.listing(path, is_picture), path)
+    images = decode([each for members, _ in labelled.values() for each in members], image_size)
     parts, start = {}, 0
-    for split, by_class in splits.items():
-        counts = [len(by_class[name]) for name in classes]
-        stop = start + sum(counts)
-        labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
+    for split, (members, labels) in labelled.items():
+        stop = start + len(members)
         parts[split] = Part(images[start:stop], labels)
         start = stop
+    return replace(about, parts=parts)
+
+
+def _assigned(found: Listing, path: Path) -> tuple[Labelled, Raw]:
+    """The files of each split and their classes; and, without parts, what else there is to say."""
+    splits, ignored = _layout(found, path)
+    classes = _classes(splits, path)
+    labelled = {}
+    for split, by_class in splits.items():
+        counts = [len(by_class[name]) for name in classes]
+        labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
+        labelled[split] = [each for name in classes for each in by_class[name]], labels
     notes = f"{ignored} pictures outside of the splits are left out" if ignored else ""
-    return Raw(parts, classes, path.name, notes=notes)
+    return labelled, Raw({}, classes, path.name, notes=notes)
 
 
 def _layout(found: Listing, path: Path) -> tuple[dict[str, Classes], int]:
@@ -71,7 +95,7 @@ def _layout(found: Listing, path: Path) -> tuple[dict[str, Classes], int]:
     if not splits:
         splits = {"all": loose}
     if not found.files or "" in splits.get("all", {}):
-        raise ValueError(f"{path} has no pictures in class folders: {_LAYOUT}")
+        raise ValueError(f"{path} has no pictures in class folders: {_LAYOUT}, {_READ}")
     for name in splits:
         if len(roots[name]) > 1:
             first, second, *_ = sorted(roots[name])
@@ -87,7 +111,8 @@ def _refuse_empty(found: Listing, splits: dict[str, Classes], roots: set[str], p
         split = "all" if "all" in splits else _SPLITS.get(root.rpartition("/")[2], "")
         if root in roots and not splits[split].get(name):
             raise ValueError(
-                f"the class folder {folder} of {path} has no pictures: fill it or take it away"
+                f"the class folder {folder} of {path} has no pictures: fill it or take it away "
+                f"({_READ})"
             )
 
 

@@ -10,13 +10,18 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from hardy.data import cifar, digits, folder, mnist, npz, tiny_imagenet
+from hardy.data import cifar, digits, folder, function, mnist, npz, parquet, tiny_imagenet
+from hardy.data.handed import handed_in, raw_of
 from hardy.data.raw import Part, Raw
+from hardy.data.reshape import check_shape, reshaped_raw
+from hardy.data.room import RESIDENT, Streaming
 from hardy.data.splits import DataSet, Split, limited, parted
+from hardy.data.stream import Streamed
 
 # The test part of a set without splits does not depend on the user's seed: it never changes.
 _TEST_FRACTION = 0.25
@@ -29,52 +34,100 @@ _FIXED_SIZE: dict[str, Callable[[Path], Raw]] = {
     "cifar100": lambda root: cifar.load(root, cifar.CIFAR100),
 }
 NAMES = (*_FIXED_SIZE, "tiny-imagenet")
+_KINDS = ("folder", "npz", "parquet")
+_STREAMED = "folder:PATH, parquet:PATH and tiny-imagenet"
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the pictures of a set are wanted; None: as they are, or found by itself."""
+
+    image_size: int | None = None
+    channels: int | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    streaming: Streaming = RESIDENT
 
 
 def load_data(
-    spec: str,
+    spec: str | Callable[..., object],
     root: Path | str | None = None,
     *,
     val_fraction: float = 0.1,
     seed: int = 0,
     limit_train: int | None = None,
     image_size: int | None = None,
+    channels: int | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    streaming: Streaming = RESIDENT,
 ) -> DataSet:
-    """The data set of a name (`digits`, `mnist`, …), of `folder:PATH` or of `npz:PATH`.
+    """The data set of a name (`digits`, `mnist`, …), of `folder:PATH`, `npz:PATH` or
+    `parquet:PATH`, or of a function (see `function.load`), itself or by its import path.
 
     root is the folder that holds the published files, or such a file or extracted folder
-    itself ($HARDY_DATA, else ./data); the PATH of a folder or npz is read from it if it is
-    relative and root is given. val (a fraction of train) and the cap on train are stratified and
-    seeded. image_size resizes the pictures of folders and of Tiny-ImageNet.
+    itself ($HARDY_DATA, else ./data); the PATH of a folder, npz or parquet is read from it if
+    it is relative and root is given. val (a fraction of train) and the cap on train are
+    stratified and seeded. image_size resizes all pictures, channels makes them grey (1) or
+    repeats grey (3), see `reshaped`. image_column, label_column: of parquet files, where they
+    cannot be found by themselves. streaming: whether the pictures of folders, parquet
+    files and Tiny-ImageNet are read from disk as they are needed.
 
     Raises ValueError for an unknown name, for files that are missing, damaged or of
-    another format, and for fractions or caps out of range.
+    another format, for an error in the function, and for fractions or caps out of range.
     """
     if not 0 < val_fraction < 1:
         raise ValueError(f"--val-fraction must lie between 0 and 1, not {val_fraction:g}")
-    if image_size is not None and image_size < 1:
-        raise ValueError(f"--image-size must be at least 1, not {image_size}")
-    name, raw = read_raw(spec, root, image_size)
-    return _assembled(name, raw, val_fraction, seed, limit_train)
+    check_shape(image_size, channels)
+    form = Form(image_size, channels, image_column, label_column, streaming)
+    if not isinstance(spec, str) or _is_function(spec):
+        _check_streams(function.name_of(spec), streaming)
+        made = function.load(spec, home_of(root), seed, image_size, val_fraction)
+        if isinstance(made, DataSet):
+            return handed_in(made, limit_train, seed, image_size, channels)
+        name, raw = function.name_of(spec), reshaped_raw(made, image_size, channels)
+    else:
+        _check_streams(spec, streaming)
+        name, raw = read_raw(spec, root, form)
+    return _assembled(name, raw, form, val_fraction, seed, limit_train)
 
 
-def read_raw(spec: str, root: Path | str | None, image_size: int | None) -> tuple[str, Raw]:
+def _check_streams(spec: str, streaming: Streaming) -> None:
+    if streaming.when == "on" and not can_stream(spec):
+        raise ValueError(f"--stream on is for {_STREAMED}: {spec} is kept in memory; leave it out")
+
+
+def can_stream(spec: str) -> bool:
+    """Whether the pictures of such data can be read from disk as they are needed."""
+    return spec == "tiny-imagenet" or spec.partition(":")[0] in ("folder", "parquet")
+
+
+def read_raw(spec: str, root: Path | str | None, form: Form) -> tuple[str, Raw]:
     """The name of a data set and all that its files hold, uncut. Raises as `load_data`."""
     kind, _, given = spec.partition(":")
     path = Path(root or ".").expanduser() / Path(given).expanduser()
-    if kind == "folder" and given:
-        return folder.name_of(path), folder.load(path, image_size)
-    home = home_of(root)
-    if spec == "tiny-imagenet":
-        return spec, tiny_imagenet.load(home, image_size)
-    arrays = kind == "npz" and given != ""
-    if not arrays and spec not in _FIXED_SIZE:
+    size, channels, streaming = form.image_size, form.channels, form.streaming
+    if _is_function(spec):
+        made = function.load(spec, home_of(root), 0, size, 0.1)
+        name, raw = spec, raw_of(made) if isinstance(made, DataSet) else made
+    elif kind == "folder" and given:
+        name, raw = folder.name_of(path), folder.load(path, size, channels, streaming)
+    elif kind == "npz" and given:
+        name, raw = path.stem, npz.load(path, size)
+    elif kind == "parquet" and given:
+        raw = parquet.load(path, size, form.image_column, form.label_column, channels, streaming)
+        name = path.resolve().name.removesuffix(".parquet")
+    elif spec == "tiny-imagenet":
+        name, raw = spec, tiny_imagenet.load(home_of(root), size, channels, streaming)
+    elif spec in _FIXED_SIZE:
+        name, raw = spec, _FIXED_SIZE[spec](home_of(root))
+    else:
         raise ValueError(_unknown(spec))
-    if image_size is not None:
-        raise ValueError(
-            f"--image-size does not apply to {spec}, whose pictures have one size: leave it out"
-        )
-    return (path.stem, npz.load(path)) if arrays else (spec, _FIXED_SIZE[spec](home))
+    return name, reshaped_raw(raw, size, channels)
+
+
+def _is_function(spec: str) -> bool:
+    return spec.partition(":")[0] not in _KINDS and function.is_import_path(spec)
 
 
 def home_of(root: Path | str | None) -> Path:
@@ -85,11 +138,14 @@ def home_of(root: Path | str | None) -> Path:
 def _unknown(spec: str) -> str:
     near = difflib.get_close_matches(spec.lower().replace("_", "-"), NAMES, n=2)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return f"unknown data {spec!r}: expected one of {', '.join(NAMES)}, folder:PATH, npz:PATH{hint}"
+    return (
+        f"unknown data {spec!r}: expected one of {', '.join(NAMES)}, folder:PATH, npz:PATH, "
+        f"parquet:PATH, or a function pkg.module:load{hint}"
+    )
 
 
 def _assembled(
-    name: str, raw: Raw, val_fraction: float, seed: int, limit_train: int | None
+    name: str, raw: Raw, form: Form, val_fraction: float, seed: int, limit_train: int | None
 ) -> DataSet:
     if len(raw.classes) < 2:
         raise ValueError(f"{name} has one class only ({', '.join(raw.classes)}): give at least two")
@@ -107,10 +163,10 @@ def _assembled(
         "seed": seed,
         "notes": "; ".join(note for note in (raw.notes, notes) if note),
     }
-    if limit_train is not None:
-        provenance["limit_train"] = limit_train
+    asked = {"image_size": form.image_size, "channels": form.channels, "limit_train": limit_train}
+    provenance |= {key: value for key, value in asked.items() if value is not None}
     train = limited(train, limit_train, seed)
-    return DataSet(name, train, val, test, raw.classes, raw.normalization, provenance)
+    return DataSet(name, train, val, test, raw.classes, raw.normalization, provenance, raw.flips)
 
 
 def _cut(raw: Raw, val_fraction: float, seed: int) -> tuple[Split, Split, Split, str]:
@@ -144,5 +200,7 @@ def require_train(raw: Raw) -> None:
 
 def as_split(part: Part, name: str) -> Split:
     """All of a part, on the CPU; its index is the position in the part."""
-    labels = torch.from_numpy(part.labels)
-    return Split(torch.from_numpy(part.images), labels, torch.arange(len(labels)), name)
+    labels, images = torch.from_numpy(part.labels), part.images
+    if not isinstance(images, Streamed):
+        images = torch.from_numpy(images)
+    return Split(images, labels, torch.arange(len(labels)), name)

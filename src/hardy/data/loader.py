@@ -1,14 +1,16 @@
-"""Batches of a split that is held in memory."""
+"""Batches of a split, in memory or streamed from disk."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from hardy.data.order import Mix, batches_in, row_order
 from hardy.data.splits import Split
+from hardy.data.stream import Streamed
 from hardy.draws import Draws
 
 
@@ -41,7 +43,8 @@ def batches(
     mix: Mix | None = None,
     part: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
-    """One pass over a split, on the device where it lies.
+    """One pass over a split, on the device where it lies; of a streamed one the next batches are
+    read while one is in use, until the iterator is closed.
 
     The order is a permutation by (seed, epoch), the same on every device. A split of less
     than one batch keeps its part of a batch whatever drop_last says.
@@ -56,10 +59,11 @@ def batches(
     Raises ValueError where batch_size is not positive or no multiple of `world`, where
     there are fewer rows than processes, and where a batch of a mix would lack one kind.
     """
+    images = split.images
     order = row_order(
         len(split),
         batch_size,
-        split.images.device,
+        torch.device("cpu") if isinstance(images, Streamed) else split.device,
         seed=seed,
         epoch=epoch,
         shuffle=shuffle,
@@ -67,7 +71,26 @@ def batches(
         mix=mix,
         part=part,
     )
-    return (_batch(split, rows, seed, epoch, augment) for rows in order)
+    if isinstance(images, Streamed):
+        return _streamed(split, images, order, seed, epoch, augment)
+    return (_batch(split, rows, images[rows], seed, epoch, augment) for rows in order)
+
+
+def _streamed(
+    split: Split,
+    images: Streamed,
+    order: Sequence[Tensor],
+    seed: int,
+    epoch: int,
+    augment: Callable[[Tensor, Draws], Tensor] | None,
+) -> Iterator[Batch]:
+    pictures = images.batches(order)
+    try:
+        for rows, here in zip(order, pictures, strict=True):
+            where = rows.to(split.device, non_blocking=True)
+            yield _batch(split, where, here, seed, epoch, augment)
+    finally:
+        pictures.close()
 
 
 def batch_count(
@@ -85,11 +108,12 @@ def batch_count(
 def _batch(
     split: Split,
     rows: Tensor,
+    images: Tensor,
     seed: int,
     epoch: int,
     augment: Callable[[Tensor, Draws], Tensor] | None,
 ) -> Batch:
     index = split.index[rows]
     draws = Draws(seed, epoch, index)
-    x = split.pixels(rows)
+    x = images / 255
     return Batch(x if augment is None else augment(x, draws), split.labels[rows], index, draws)

@@ -6,40 +6,50 @@ share of every batch is extra, and an epoch keeps the number of batches of the o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from hardy.data.load import as_split, read_raw, require_train
+from hardy.data.load import Form, as_split, can_stream, read_raw, require_train
 from hardy.data.raw import Raw
+from hardy.data.room import RESIDENT, Streaming
 from hardy.data.splits import DataSet, Split, limited
+from hardy.data.stream import chained, picture_hashes
 
 # Beyond any position in a file, so that no extra picture shares its draws with an own one.
 INDEX_OFFSET = 2**40
 
 
 def load_extra(
-    spec: str, root: Path | str | None, data: DataSet, limit: int | None = None
+    spec: str,
+    root: Path | str | None,
+    data: DataSet,
+    limit: int | None = None,
+    streaming: Streaming = RESIDENT,
 ) -> Split:
     """The pictures of an extra set as one Split 'extra', labelled by the classes of `data`.
 
     spec and root: as `load_data` takes them. A set with splits gives its train split, be it
-    the only one, and one without gives all. Pictures of folders and of Tiny-ImageNet are
-    resized to those of `data`. limit: at most so many, stratified; the same ones each time.
+    the only one, and one without gives all. The pictures get the size and the channels of
+    `data`. limit: at most so many, stratified; the same ones each time.
 
-    Raises ValueError where a size, a channel or a class differs from `data`, where there are
-    splits but none to train on, where the extra pictures are those of `data` itself or one of
-    them equals a picture of its val or test byte for byte (a copy that was compressed or
-    resized anew is not noticed), for a limit below 1, and as `load_data`.
+    Raises ValueError where a class differs from `data`, or the channels where `data` is neither
+    grey nor coloured, where there are splits but none to train on, where the extra pictures are
+    those of `data` itself or one of them equals a picture of its val or test byte for byte (a
+    copy that was compressed or resized anew is not noticed), for a limit below 1, and as
+    `load_data`.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"--extra-limit must be at least 1, not {limit}")
     kind = spec.partition(":")[0]
-    resized = kind in ("folder", "tiny-imagenet")
-    name, raw = read_raw(spec, root, data.image_size if resized else None)
+    how = streaming if can_stream(spec) else RESIDENT
+    if data.in_channels in (1, 3):
+        form = Form(data.image_size, data.in_channels, streaming=how)
+    else:
+        form = Form(streaming=how)
+    name, raw = read_raw(spec, root, form)
     if "all" not in raw.parts:
         require_train(raw)
     split = as_split(raw.parts["all" if "all" in raw.parts else "train"], "extra")
@@ -53,13 +63,14 @@ def load_extra(
 
 def joined(train: Split, extra: Split) -> Split:
     """The rows of train, then those of extra, on train's device; `Mix(len(train), …)` fits it.
+    Streamed where either is.
 
     The index of extra is moved up by 2**40: its draws are not those of train.
     """
     assert train.images.shape[1:] == extra.images.shape[1:], "load_extra refuses other sizes"
-    extra = extra.to(train.images.device)
+    extra = extra.to(train.device)
     return Split(
-        torch.cat([train.images, extra.images]),
+        chained(train.images, extra.images),
         torch.cat([train.labels, extra.labels]),
         torch.cat([train.index, extra.index + INDEX_OFFSET]),
         train.name,
@@ -96,20 +107,13 @@ def _check_other(raw: Raw, name: str, data: DataSet) -> None:
 
 
 def _check_unseen(extra: Split, name: str, data: DataSet) -> None:
-    held_out = {*_hashes(data.val), *_hashes(data.test)}
-    seen = sum(each in held_out for each in _hashes(extra))
+    held_out = torch.cat([picture_hashes(each.images) for each in (data.val, data.test)])
+    seen = int(torch.isin(picture_hashes(extra.images), held_out).sum())
     if seen:
         raise ValueError(
             f"{seen} of the {len(extra)} pictures of the extra data {name} are also in val or "
             f"test of {data.name}: leave them out"
         )
-
-
-def _hashes(split: Split) -> Iterator[int]:
-    """64 bits a picture: the pictures themselves, twice, might not fit into memory, and by
-    chance a million meets ten thousand others less than once in a billion times."""
-    for picture in split.images.cpu().numpy():
-        yield hash(picture.tobytes())
 
 
 def _relabelled(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import struct
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -9,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 from rich.console import Console
 from rich.progress import track
 
@@ -17,17 +19,28 @@ from hardy.data.archive import Member
 
 Result = TypeVar("Result")
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-# Not all that Pillow reads: its EPS, for one, would start a program.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp")
+# Not all that Pillow reads: its EPS, for one, would start a program, and its TIFF is read by a
+# large C library.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 _GREY = ("1", "L", "LA", "La", "I", "F")
+# How to turn what a camera held otherwise, by the orientation that Exif says (1: upright).
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _THREADS = 4
 _WORTH_A_BAR = 5000
 
 
 def is_picture(name: str) -> bool:
     """Whether the name is that of a picture file that is read here."""
-    return name.lower().endswith(_SUFFIXES)
+    return name.lower().endswith(SUFFIXES)
 
 
 def decode(
@@ -36,18 +49,19 @@ def decode(
     """All pictures as uint8 (N, C, H, W), square.
 
     channels: None takes 1 where all are grey and 3 where any has colour; transparency is
-    dropped. image_size: the shorter side is resized to it (bicubic, antialiased) and the
-    centre cut out; without it all pictures must be square and of one size.
+    dropped, 16 bits become 8, and what a camera held otherwise is turned upright (Exif).
+    image_size: the shorter side is resized to it (bicubic, antialiased) and the centre cut
+    out; without it all pictures must be square and of one size.
 
     Raises ValueError, naming the file, for one that cannot be read, that has more pixels
     than Pillow's limit against decompression bombs, or whose size differs.
     """
-    size, colour = _probed(members, image_size)
+    size, colour = probed(members, image_size)
     channels = channels or (3 if colour else 1)
     images = np.empty((len(members), size, size, channels), np.uint8)
 
     def place(row: int) -> None:
-        picture = _opened(members[row], lambda image: _converted(image, channels, image_size))
+        picture = _opened(members[row], lambda image: converted(image, channels, image_size))
         images[row] = picture.reshape(size, size, channels)
 
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -60,7 +74,27 @@ def decode(
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
-def _probed(members: Sequence[Member], image_size: int | None) -> tuple[int, bool]:
+def decoded(data: bytes, name: str, channels: int, image_size: int | None) -> np.ndarray:
+    """One encoded picture as uint8 (channels, H, W), the same as in `decode`.
+
+    name: what an error calls it. Without image_size it must be square. Raises ValueError as
+    `decode`.
+    """
+    picture = _opened(Member(name, data), lambda image: converted(image, channels, image_size))
+    height, width = picture.shape[:2]
+    if height != width:
+        raise ValueError(
+            f"{name} has {width}×{height} pixels, but pictures must be square: pass --image-size"
+        )
+    return np.ascontiguousarray(picture.reshape(height, width, channels).transpose(2, 0, 1))
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether a picture is of a kind that has no colour."""
+    return image.mode.startswith(_GREY)
+
+
+def probed(members: Sequence[Member], image_size: int | None) -> tuple[int, bool]:
     """The size of all pictures and whether any has colour, from the files' heads alone."""
     colour, first = False, None
     with warnings.catch_warnings():
@@ -81,6 +115,9 @@ def _probed(members: Sequence[Member], image_size: int | None) -> tuple[int, boo
 def _opened(member: Member, use: Callable[[Image.Image], Result]) -> Result:
     try:
         with member.open() as file, Image.open(file, formats=_FORMATS) as image:
+            most = Image.MAX_IMAGE_PIXELS
+            if most is not None and image.width * image.height > most:
+                raise Image.DecompressionBombError
             return use(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(
@@ -95,18 +132,34 @@ def _opened(member: Member, use: Callable[[Image.Image], Result]) -> Result:
         ) from error
 
 
-def _converted(image: Image.Image, channels: int, image_size: int | None) -> np.ndarray:
+def converted(image: Image.Image, channels: int, image_size: int | None) -> np.ndarray:
+    """An open picture as uint8 (H, W) for one channel, (H, W, 3) for three, as in `decode`.
+
+    It is resized in its own colours and greyed (ITU-R 601) last, so that it is the same
+    whether it is asked for grey at once or greyed in an array later.
+    """
     image.load()
+    image = _upright(image)
     if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion would clip, not scale
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    image = image.convert("L" if channels == 1 else "RGB")
+    if image.mode == "P" and "transparency" in image.info:  # Pillow would warn of losing it
+        image = image.convert("RGBA")
+    image = image.convert("L" if is_grey(image) else "RGB")
     if image_size is not None:
-        image = _resized(image, image_size)
-    return np.asarray(image)
+        image = resized(image, image_size)
+    return np.asarray(image.convert("L" if channels == 1 else "RGB"))
 
 
-def _resized(image: Image.Image, size: int) -> Image.Image:
-    """Resize the shorter side to `size`, then cut the centre."""
+def _upright(image: Image.Image) -> Image.Image:
+    turn = None
+    # What cannot be read of Exif is no fault of the picture.
+    with contextlib.suppress(SyntaxError, ValueError, TypeError, OSError, struct.error):
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
+
+
+def resized(image: Image.Image, size: int) -> Image.Image:
+    """The shorter side resized to `size` (bicubic, antialiased), then the centre cut out."""
     scale = size / min(image.size)
     width, height = (max(size, round(side * scale)) for side in image.size)
     if image.size != (width, height):

@@ -3,40 +3,70 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
+
+from hardy.data.stream import Streamed
+
+_AT_ONCE = 256  # pictures, where streamed ones are hashed
 
 
 @dataclass(frozen=True)
 class Part:
-    """One split of a file. images: uint8 (N, C, H, W). labels: int64 (N,)."""
+    """One split of a file. images: uint8 (N, C, H, W) or `Streamed`. labels: int64 (N,)."""
 
-    images: np.ndarray
+    images: np.ndarray | Streamed
     labels: np.ndarray
 
 
 @dataclass(frozen=True)
 class Raw:
-    """The parts of a file by name ('train', 'val', 'test', or 'all' for one without splits)."""
+    """The parts of a file by name ('train', 'val', 'test', or 'all' for one without splits).
+
+    flips: whether a mirrored picture is still one of its class; None where they have colour,
+    for grey ones may be writing. known_hash: `content_hash` of pictures that are streamed.
+    """
 
     parts: Mapping[str, Part]
     classes: tuple[str, ...]
     source: str
     normalization: str = "none"
     notes: str = ""
+    flips: bool | None = None
+    known_hash: str = ""
 
     @cached_property
     def content_hash(self) -> str:
         """Sixteen hexadecimal digits of the SHA-256 of all pictures and labels."""
-        digest = hashlib.sha256()
-        for name, part in sorted(self.parts.items()):
-            digest.update(f"{name}{part.images.shape}".encode())
-            digest.update(np.ascontiguousarray(part.images).data)
-            digest.update(part.labels.astype("<i8").data)
-        return digest.hexdigest()[:16]
+        return self.known_hash or set_hash(self.parts, _blocks)
+
+
+def set_hash(parts: Mapping[str, Part], blocks: Callable[[Part], Iterable[np.ndarray]]) -> str:
+    """A content hash; blocks: the pictures of a part in their order, some at a time."""
+    digest = hashlib.sha256()
+    for name, part in sorted(parts.items()):
+        digest.update(f"{name}{tuple(part.images.shape)}".encode())
+        for block in blocks(part):
+            digest.update(np.ascontiguousarray(block).data)
+        digest.update(part.labels.astype("<i8").data)
+    return digest.hexdigest()[:16]
+
+
+def _blocks(part: Part) -> Iterable[np.ndarray]:
+    if not isinstance(part.images, Streamed):
+        return [part.images]
+    order = torch.arange(len(part.labels)).split(_AT_ONCE)
+    return (each.numpy() for each in part.images.batches(order))
+
+
+def resident(part: Part) -> np.ndarray:
+    """The pictures of a part that lies in memory."""
+    assert not isinstance(part.images, Streamed), "only files that are asked to are streamed"
+    return part.images
 
 
 def checked_labels(labels: np.ndarray, classes: int, count: int, where: str) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from hardy.data.stream import Images, Streamed
 from hardy.draws import Draws
 
 
@@ -15,15 +16,20 @@ from hardy.draws import Draws
 class Split:
     """Pictures and their classes.
 
-    images: uint8 (N, C, H, W). labels: int64 (N,). index: int64 (N,), each example's
-    position in its file's own split (of extra pictures, moved up by `mixing.joined`): random
-    draws belong to it, so a part of a split keeps the draws of the whole.
+    images: uint8 (N, C, H, W), or `Streamed`, which stands for them. labels: int64 (N,). index:
+    int64 (N,), each example's position in its file's own split (of extra pictures, moved up by
+    `mixing.joined`): random draws belong to it, so a part of a split keeps the draws of the whole.
     """
 
-    images: Tensor
+    images: Images
     labels: Tensor
     index: Tensor
     name: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where its examples lie, or its batches are delivered."""
+        return self.labels.device
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -33,7 +39,9 @@ class Split:
 
     def take(self, rows: Tensor | slice, name: str | None = None) -> Split:
         """The examples of some rows, under another name if one is given."""
-        return Split(self.images[rows], self.labels[rows], self.index[rows], name or self.name)
+        images = self.images
+        images = images.take(rows) if isinstance(images, Streamed) else images[rows]
+        return Split(images, self.labels[rows], self.index[rows], name or self.name)
 
     def to(self, device: torch.device | str) -> Split:
         """The same examples on another device."""
@@ -55,7 +63,8 @@ class DataSet:
 
     normalization: whose published statistics nets on this set use ('none', 'cifar10',
     'cifar100', 'imagenet'). provenance: the source file's name, `content_hash` (of the
-    decoded pictures and labels before any cut), val_fraction, seed and notes.
+    decoded pictures and labels before any cut), val_fraction, seed and notes. flips: whether a
+    mirrored picture is still one of its class; None where they have colour.
     """
 
     name: str
@@ -65,6 +74,7 @@ class DataSet:
     classes: tuple[str, ...]
     normalization: str
     provenance: Mapping[str, str | int | float]
+    flips: bool | None = None
 
     def __repr__(self) -> str:
         counts = f"train={len(self.train)}, val={len(self.val)}, test={len(self.test)}"

@@ -3,31 +3,50 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from hardy.data import archive, download
-from hardy.data.archive import Member
+from hardy.data.archive import Listing, Member
 from hardy.data.cache import cached
+from hardy.data.looked import Labelled, streamed
+from hardy.data.packed import on_disk
 from hardy.data.pictures import decode, is_picture
 from hardy.data.raw import Part, Raw
+from hardy.data.room import RESIDENT, Streaming, needed
 
 _TABLES = ("wnids.txt", "words.txt", "val_annotations.txt")
 
 
-def load(root: Path, image_size: int | None = None) -> Raw:
+def load(
+    root: Path,
+    image_size: int | None = None,
+    channels: int | None = None,
+    streaming: Streaming = RESIDENT,
+) -> Raw:
     """train and val (whose labels are published, so it serves as test), RGB.
 
     `root` is the zip or the directory with wnids.txt, or the folder that holds it;
     downloaded where it is not there. Classes are in the order of wnids.txt, named by
-    words.txt if that is there. Raises ValueError where the layout is another.
+    words.txt if that is there. channels: of what is streamed. Raises ValueError where the
+    layout is another.
     """
     path = _located(root)
     if path is None:
         download.fetch("tiny-imagenet", root)
         path = root / "tiny-imagenet-200.zip"
     place = path
+    if streaming.chosen(place.name, lambda: needed(place, _wanted, image_size)):
+
+        def build() -> tuple[Labelled, Raw]:
+            return _assigned(on_disk(place, _wanted, "tiny-imagenet"), place)
+
+        depth = 3 if channels is None else channels  # its few grey pictures are coloured too
+        raw = streamed(place, "tiny-imagenet", image_size, depth, streaming.workers, build)
+        return replace(raw, flips=None) if channels is None else raw
     return cached(place, "tiny-imagenet", image_size, lambda: _build(place, image_size))
 
 
@@ -46,29 +65,40 @@ def _located(root: Path) -> Path | None:
 
 
 def _build(path: Path, image_size: int | None) -> Raw:
-    files = _members(path)
+    labelled, about = _assigned(archive.listing(path, _wanted), path)
+    (train, train_labels), (val, val_labels) = labelled["train"], labelled["val"]
+    images = decode([*train, *val], image_size, channels=3)
+    parts = {
+        "train": Part(images[: len(train)], train_labels),
+        "val": Part(images[len(train) :], val_labels),
+    }
+    return replace(about, parts=parts)
+
+
+def _assigned(found: Listing, path: Path) -> tuple[Labelled, Raw]:
+    """The files of train and val and their classes; and, without parts, what else is known."""
+    files = _members(found.files, path)
     wnids = _lines(files, "wnids.txt", path)
     place = {wnid: number for number, wnid in enumerate(wnids)}
     train, train_labels = _train(files, place, path)
     val, val_labels = _val(files, place, path)
-    images = decode([*train, *val], image_size, channels=3)
-    parts = {
-        "train": Part(images[: len(train)], np.array(train_labels, np.int64)),
-        "val": Part(images[len(train) :], np.array(val_labels, np.int64)),
+    labelled = {
+        "train": (train, np.array(train_labels, np.int64)),
+        "val": (val, np.array(val_labels, np.int64)),
     }
     notes = "" if len(wnids) == 200 else f"{len(wnids)} of the 200 classes"
-    return Raw(parts, _names(files, wnids, path), path.name, "imagenet", notes)
+    return labelled, Raw({}, _names(files, wnids, path), path.name, "imagenet", notes)
 
 
-def _members(path: Path) -> dict[str, Member]:
-    """The files by their names below the folder of wnids.txt; the unlabelled test is left out."""
+def _wanted(name: str) -> bool:
+    """The unlabelled test is left out."""
+    if name.rpartition("/")[2] in _TABLES:
+        return True
+    return is_picture(name) and "test" not in name.split("/")
 
-    def wanted(name: str) -> bool:
-        if name.rpartition("/")[2] in _TABLES:
-            return True
-        return is_picture(name) and "test" not in name.split("/")
 
-    files = archive.listing(path, wanted).files
+def _members(files: Sequence[Member], path: Path) -> dict[str, Member]:
+    """The files by their names below the folder of wnids.txt."""
     tables = [each.name for each in files if each.name.rpartition("/")[2] == "wnids.txt"]
     if len(tables) != 1:
         raise ValueError(

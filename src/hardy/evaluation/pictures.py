@@ -108,7 +108,7 @@ def write_broken(path: Path, split: Split, classes: Sequence[str], of: Mapping[s
 
 def _about(split: Split, classes: Sequence[str]) -> dict[str, Any]:
     return {
-        "clean": split.images.cpu().numpy(),
+        "clean": split.images[:].cpu().numpy(),
         "labels": split.labels.cpu().numpy(),
         "classes": np.array(classes),
     }

@@ -81,7 +81,7 @@ def preflight(
         right = batch.take(logits.argmax(1) == batch.y)
         # With BatchNorm on batch statistics an attack would meet another network at each size.
         if len(right) and not astray and "depends on the batch" not in unstable:
-            device = split.images.device
+            device = split.device
             seen += _of_attacks(
                 forward_in(model, device, precision),
                 right,

@@ -113,7 +113,7 @@ def reference_stage(
 ) -> Tensor:
     """Which of those that stand withstand one of its attacks ('apgd-ce', …), bool (N,). The
     network must be in eval mode. torch's own random state is left as it was."""
-    device = split.images.device
+    device = split.device
     standing = standing.clone()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         attacks = _attacks(model, threat, seed, min(TARGETS, num_classes - 1), device)

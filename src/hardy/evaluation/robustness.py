@@ -113,7 +113,7 @@ def judge(
     kept: goes on where an earlier call with the same arguments was stopped.
     """
     runs = sum(len(stage.runs) for stage in protocol.stages)
-    device = split.images.device
+    device = split.device
     with (
         evaluating(model),
         frozen(model),
@@ -148,7 +148,7 @@ def judge(
 def adversarial(model: nn.Module, split: Split, protocol: Protocol) -> Tensor:
     """One adversarial example (the first restart's) of every picture of a split, (N, C, H, W),
     for the network in eval mode."""
-    forward = forward_in(model, split.images.device, protocol.precision)
+    forward = forward_in(model, split.device, protocol.precision)
     with evaluating(model):
         found = [
             protocol.attack(forward, b.x, b.y, b.draws)

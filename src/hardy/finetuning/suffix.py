@@ -8,7 +8,9 @@ dependent part and runs only that part, forward and backward:
     logits_of = suffixes.cut("layer4.1.conv1")   # logits_of(rows) == model(x[rows])
 
 The cut moves forward through the network from module to module, so the values of one cut
-give those of the next and memory holds only what this cut and later ones need. Values that
+give those of the next and memory holds only what this cut and later ones need. Only values with
+a row for each picture are kept: what else the dependent part reads, such as a size or a weight
+that is reshaped, is computed again from them. Values that
 the dependent part changes in place (an in-place ReLU, `out += x`) are found by their
 version counters and handed out as copies.
 
@@ -26,6 +28,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, fx, nn
 
+from hardy.finetuning.tracing import traced, with_rows
 from hardy.losses import cross_entropy
 
 LogitsOf = Callable[[slice | Tensor], Tensor]
@@ -57,9 +60,10 @@ class Suffixes:
         # Never all pictures: a value without rows of its own would pass for one that has.
         self._few = slice(0, max(1, min(PROBE, len(x) - 1)))
         self._weights = {name: weight_of(model, name) for name in names}
-        self._traced = self._trace() if enabled else None
+        self._traced, self._with_rows = self._trace() if enabled else (None, set())
         self._dependents = {n: self._dependent_nodes(w) for n, w in self._weights.items()}
-        self._boundaries = {n: _boundary(d) for n, d in self._dependents.items()}
+        self._suffixes = {n: self._with_what_has_no_rows(d) for n, d in self._dependents.items()}
+        self._boundaries = {n: _boundary(s) for n, s in self._suffixes.items()}
         self.order = self._execution_order()
         self._values: Values = {}
         self._probe: list[Tensor | None] = []
@@ -74,8 +78,7 @@ class Suffixes:
         if not self._dependents[name]:
             return self._fall_back(name, "the traced network does not use it")
         try:
-            if not self._advance(name):
-                return self._fall_back(name, "its inputs cannot be cached by picture")
+            self._advance(name)
             return self._suffix(name)
         except Exception as error:  # a graph of arbitrary code: whatever fails, the model runs
             return self._fall_back(name, f"its suffix does not run alone ({type(error).__name__})")
@@ -83,7 +86,7 @@ class Suffixes:
     def _suffix(self, name: str) -> LogitsOf:
         assert self._traced is not None
         boundary = self._boundaries[name]
-        graph = _subgraph(self._traced, boundary, self._dependents[name])
+        graph = _subgraph(self._traced, boundary, self._suffixes[name])
         few = self._values_of_few(boundary)
         if not all(
             _near(self._values[n][self._few], v) for n, v in zip(boundary, few, strict=True)
@@ -126,20 +129,23 @@ class Suffixes:
         self.note(f"{name}: {why}, so the full network was run for it.")
         return self._full
 
-    def _trace(self) -> fx.GraphModule | None:
-        before = set(vars(self.model))
+    def _trace(self) -> tuple[fx.GraphModule | None, set[fx.Node]]:
         try:
-            return fx.symbolic_trace(self.model)
+            graph, whole = traced(self.model)
+            with _without_gradients():
+                rows = with_rows(graph, self.x[:1])
         except Exception as error:  # a tracer meets arbitrary code: any failure means the same
             self.note(
                 "The network cannot be traced, so it was run in full for every module "
                 f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})."
             )
-            return None
-        finally:
-            # The tracer leaves the constants that it met on the network: traced has its own.
-            for name in set(vars(self.model)) - before:
-                delattr(self.model, name)
+            return None, set()
+        if whole:
+            self.note(
+                f"{', '.join(whole)} cannot be traced, so these modules were run as a whole for "
+                "every weight in them."
+            )
+        return graph, rows
 
     def _source(self) -> fx.Node:
         assert self._traced is not None
@@ -155,6 +161,18 @@ class Suffixes:
             if self._holds(node, weight) or any(i in dependent for i in node.all_input_nodes):
                 dependent[node] = None
         return list(dependent)
+
+    def _with_what_has_no_rows(self, dependent: list[fx.Node]) -> list[fx.Node]:
+        """A dependent part and, in order, what has to be computed again for it."""
+        if self._traced is None:
+            return []
+        found, stack = set(dependent), list(dependent)
+        while stack:
+            for read in stack.pop().all_input_nodes:
+                if read not in found and read not in self._with_rows and read.op != "get_attr":
+                    found.add(read)
+                    stack.append(read)
+        return [node for node in self._traced.graph.nodes if node in found]
 
     def _holds(self, node: fx.Node, weight: Tensor) -> bool:
         assert self._traced is not None
@@ -176,8 +194,8 @@ class Suffixes:
             key=lambda n: position[self._dependents[n][0]] if self._dependents[n] else last,
         )
 
-    def _advance(self, name: str) -> bool:
-        """Bring the kept values to the cut of a module; False where one has no rows."""
+    def _advance(self, name: str) -> None:
+        """Bring the kept values to the cut of a module."""
         assert self._traced is not None
         boundary = self._boundaries[name]
         source = self._source()
@@ -198,13 +216,11 @@ class Suffixes:
                     # Copies: what lies between two cuts may work in place too.
                     part = graph(*(self._values[node][rows].clone() for node in inputs))
                     size = len(self.x[rows])
-                    if not all(isinstance(v, Tensor) and v.shape[:1] == (size,) for v in part):
-                        return False
+                    assert all(len(value) == size for value in part), "only values with rows"
                     parts.append(part)
             for node, *pieces in zip(outputs, *parts, strict=True):
                 self._values[node] = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
         self._values = {node: value for node, value in self._values.items() if node in keep}
-        return True
 
 
 def weight_of(model: nn.Module, name: str) -> nn.Parameter:
@@ -215,11 +231,11 @@ def weight_of(model: nn.Module, name: str) -> nn.Parameter:
     return weight if isinstance(weight, nn.Parameter) else weight.weight
 
 
-def _boundary(dependent: list[fx.Node]) -> list[fx.Node]:
-    """The independent values that a dependent part reads. Parameters and buffers are read
+def _boundary(part: list[fx.Node]) -> list[fx.Node]:
+    """The values that a part of the graph reads of the rest. Parameters and buffers are read
     afresh (get_attr nodes are run again): they are no values of a picture."""
-    inside = set(dependent)
-    reads = {i: None for node in dependent for i in node.all_input_nodes if i not in inside}
+    inside = set(part)
+    reads = {i: None for node in part for i in node.all_input_nodes if i not in inside}
     return [node for node in reads if node.op != "get_attr"]
 
 

@@ -12,7 +12,6 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
-import traceback
 import typing
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
@@ -21,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import hardy.methods
+from hardy.imports import line_in
 from hardy.methods.options import parse
 from hardy.methods.protocol import Method
 
@@ -90,13 +90,6 @@ def _built_in(name: str) -> ModuleType:
     return importlib.import_module(f"hardy.methods.{name}")
 
 
-def _line_in(error: BaseException, path: Path) -> int | str:
-    """The last line of a file that an error came through."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename) == path and frame.lineno]
-    return lines[-1] if lines else "?"
-
-
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ValueError(f"no method file {path}: give the path of a Python file")
@@ -107,7 +100,7 @@ def _from_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # the user's own code: whatever is wrong is theirs to see
-        where = error.lineno if isinstance(error, SyntaxError) else _line_in(error, path)
+        where = error.lineno if isinstance(error, SyntaxError) else line_in(error, path)
         raise ValueError(
             f"{path}, line {where}: {type(error).__name__}: {error}: correct the file"
         ) from error

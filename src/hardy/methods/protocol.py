@@ -2,6 +2,7 @@
 
 A method is one file with one frozen dataclass of its paper's settings. The loop calls
 
+    method.check(model)                                  is it a network that it can train?
     nets = method.prepare(nets)                          once, before the optimizer is made
     x_adv = method.adversary(nets, batch, attack)        the inner maximisation
     with method.around_step(nets, parts, progress):      AWP perturbs here
@@ -73,6 +74,10 @@ class Method(ABC):
     def loss(self, nets: Nets, batch: Batch, x_adv: Tensor, progress: float) -> dict[str, Tensor]:
         """Scalars by name; 'loss' is minimised, the others are logged. progress: the
         fraction of training done, in [0, 1)."""
+
+    def check(self, model: nn.Module) -> None:
+        """Raises ValueError where it cannot train that network, before a run begins."""
+        del model
 
     def prepare(self, nets: Nets) -> Nets:
         """The networks as this method needs them."""

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import inspect
-import pkgutil
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from torch import nn
 
+from hardy.imports import named, nearest
+from hardy.models.libraries import is_library_name, library_net
+from hardy.models.library_net import LibraryNet
 from hardy.models.mobilenetv2 import mobilenetv2
-from hardy.models.normalize import Normalized, normalizer
 from hardy.models.preact_resnet import preact_resnet18
+from hardy.models.resized import fronted
 from hardy.models.resnet import resnet18, resnet34, slim_resnet18, thin_resnet18
 from hardy.models.small import mnist_cnn, resnet2b, small_resnet
 from hardy.models.wide_resnet import wrn28_10, wrn34_10
@@ -52,13 +49,16 @@ class Architecture:
     model: a built-in name or an import path `package.module:function`, where the current
     directory counts as on the path. The function is called with those of the keywords
     num_classes, in_channels and normalize (a string, see normalize.py) that it takes; a
-    network whose function takes no normalize is put behind the normalisation.
+    network whose function takes no normalize is put behind the normalisation. input_size: the
+    height and width to which it resizes pictures itself, see resized.py; None: it takes them as
+    they are.
     """
 
     model: str
     num_classes: int
     in_channels: int
     normalize: str
+    input_size: int | None = None
 
     def __post_init__(self) -> None:
         if self.num_classes < 1 or self.in_channels < 1:
@@ -66,6 +66,8 @@ class Architecture:
                 f"a network needs at least one class and one channel, not {self.num_classes} "
                 f"and {self.in_channels}"
             )
+        if self.input_size is not None and self.input_size < 1:
+            raise ValueError(f"an input size must be at least 1 pixel, not {self.input_size}")
 
     @classmethod
     def of(
@@ -84,6 +86,10 @@ class Architecture:
             default.in_channels if in_channels is None else in_channels,
             default.normalize if normalize is None else normalize,
         )
+
+    def described(self) -> dict[str, Any]:
+        """As JSON: the fields, but for an input size that it does not have."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     def build(self) -> nn.Module:
         """A new network, pixels (B, in_channels, H, W) to logits (B, num_classes), its
@@ -106,29 +112,26 @@ class Architecture:
             raise ValueError(
                 f"{self.model} must return a torch.nn.Module, not {type(model).__name__}"
             )
-        if "normalize" in takes or self.normalize == "none":
-            return model
-        return Normalized(normalizer(self.normalize, self.in_channels), model)
+        outside = "none" if "normalize" in takes else self.normalize
+        return fronted(model, self.in_channels, normalize=outside, input_size=self.input_size)
 
 
 def factory(model: str) -> Callable[..., nn.Module]:
-    """The function that makes a network, by its built-in name or import path.
+    """The function that makes a network, by its built-in name, that in a library, or its import
+    path.
 
     Raises ValueError, with the nearest names, where there is none.
     """
     if model in ZOO:
         return ZOO[model]
-    if ":" not in model or model.startswith("timm:"):
+    if is_library_name(model):
+        return library_net(model)
+    if ":" not in model:
         raise ValueError(
-            f"model must be one of {', '.join(ZOO)} or an import path such as "
-            f"mynets:make, not {model!r}{_nearest(model, ZOO)}"
+            f"model must be one of {', '.join(ZOO)}, timm:NAME, torchvision:NAME or an import "
+            f"path such as mynets:make, not {model!r}{nearest(model, ZOO)}"
         )
-    module_name, _, name = model.partition(":")
-    module = _module(module_name)
-    if not callable(getattr(module, name, None)):
-        names = [key for key, value in vars(module).items() if callable(value)]
-        raise ValueError(f"{module_name} has no function {name!r}{_nearest(name, names)}")
-    return getattr(module, name)
+    return named(model, "mynets:make")
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,9 @@ class _Defaults:
 
 
 def _defaults(make: Callable[..., object]) -> _Defaults:
+    if isinstance(make, LibraryNet):
+        takes = ("num_classes", "in_channels", "input_size")
+        return _Defaults(takes, make.num_classes, make.in_channels, make.normalize)
     parameters = inspect.signature(make).parameters
     takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     values: dict[str, int | str] = {"num_classes": 10, "in_channels": 3, "normalize": "none"}
@@ -165,40 +171,3 @@ def _defaults(make: Callable[..., object]) -> _Defaults:
         int(values["in_channels"]),
         str(values["normalize"]),
     )
-
-
-def _module(name: str) -> ModuleType:
-    """Import a module, the current directory first on the path."""
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise ValueError(
-            f"{name!r} is not the name of a module: write mynets:make, or package.mynets:make"
-        )
-    with _here_on_path() as here:
-        try:
-            return importlib.import_module(name)
-        except ImportError as error:
-            # The module itself, or a parent of it, is not there ...
-            if error.name and (name == error.name or name.startswith(error.name + ".")):
-                near = [module.name for module in pkgutil.iter_modules([here])]
-                raise ValueError(
-                    f"there is no module {name!r} on the path or in the current "
-                    f"directory{_nearest(name, near)}"
-                ) from None
-            # ... or it is, and needs another.
-            raise ValueError(f"module {name!r} cannot be imported: {error}") from error
-
-
-@contextmanager
-def _here_on_path() -> Iterator[str]:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    importlib.invalidate_caches()
-    try:
-        yield here
-    finally:
-        sys.path.remove(here)
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), n=3)
-    return f" (nearest: {', '.join(near)})" if near else ""

@@ -10,9 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from hardy.models.architecture import ZOO, Architecture, available
-from hardy.models.normalize import Normalize, Normalized, normalizer
+from hardy.models.libraries import is_library_name
+from hardy.models.normalize import Normalize, Normalized
+from hardy.models.resized import Resize, fronted
 from hardy.models.state_dicts import Fit, fit, shortened
+from hardy.models.timm_nets import converted
 from hardy.weights import not_finite
+
+# What the libraries call their plain ResNets, which have the same names and shapes in both.
+RESNETS = (
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+)
 
 
 @dataclass(frozen=True)
@@ -22,6 +38,7 @@ class Given:
     num_classes: int | None
     in_channels: int | None
     normalize: str | None
+    input_size: int | None = None
 
 
 def fill(
@@ -34,17 +51,23 @@ def fill(
     rows, channels = _sizes(_inner(model), found)
     kind = type(model)
     own = [module for module in model.modules() if isinstance(module, Normalize)]
+    resizing = [module.size for module in model.modules() if isinstance(module, Resize)]
     architecture = Architecture(
         model=f"{kind.__module__}:{kind.__qualname__}",
         num_classes=given.num_classes or rows or 1,
         in_channels=given.in_channels or channels or 1,
         # A network that normalises must not be given a second normalisation.
         normalize=own[0].extra_repr() if own else _normalize(found, given, "none"),
+        input_size=resizing[0] if resizing else given.input_size,
     )
     _put(found, model)
-    if architecture.normalize != "none" and not own:
-        model = Normalized(normalizer(architecture.normalize, architecture.in_channels), model)
-    return model, architecture, found
+    front = fronted(
+        model,
+        architecture.in_channels,
+        normalize="none" if own else architecture.normalize,
+        input_size=None if resizing else architecture.input_size,
+    )
+    return front, architecture, found
 
 
 def build(
@@ -63,24 +86,36 @@ def build(
     return network, architecture, found
 
 
-def _fitted(model: str, state: Mapping[str, Tensor], given: Given) -> tuple[Architecture, Fit]:
-    """The architecture with sizes and normalisation as the file has them, and its fit."""
-    architecture = Architecture.of(
+def _fitted(
+    model: str, state: Mapping[str, Tensor], given: Given, *, convert: bool = True
+) -> tuple[Architecture, Fit]:
+    """The architecture with sizes and normalisation as the file has them, and its fit; if need be
+    under the names that a library converts to its own."""
+    usual = Architecture.of(
         model,
         num_classes=given.num_classes,
         in_channels=given.in_channels,
         normalize="none",  # it has no names in a state dict, and the channels are yet unknown
     )
+    architecture = replace(usual, input_size=given.input_size)
     shell = _shell(architecture)
     found = fit(state, _inner(shell).state_dict())
     rows, channels = _sizes(_inner(shell), found)
+    if is_library_name(model) and _first_takes(shell) != architecture.in_channels:
+        channels = None  # pixels are rearranged before that convolution
     sized = replace(
         architecture,
         num_classes=given.num_classes or rows or architecture.num_classes,
         in_channels=given.in_channels or channels or architecture.in_channels,
     )
     if sized != architecture:
-        found = fit(state, _inner(_shell(sized)).state_dict())
+        shell = _shell(sized)
+        found = fit(state, _inner(shell).state_dict())
+    if convert and not found.exact and (own := converted(_inner(shell), state)) is not None:
+        architecture, converted_fit = _fitted(model, own, given, convert=False)
+        if converted_fit.exact:
+            converted_fit.notes.append("the file's names were converted to its own by timm")
+            return architecture, converted_fit
     default = Architecture.of(model).normalize
     return replace(sized, normalize=_normalize(found, given, default)), found
 
@@ -103,8 +138,13 @@ def _normalize(found: Fit, given: Given, default: str) -> str:
 
 
 def _shell(architecture: Architecture) -> nn.Module:
-    """The network for its names and shapes only; ours costs no memory and little time."""
-    return _outline(architecture) if architecture.model in ZOO else architecture.build()
+    """The network for its names and shapes only, where it can be at no cost of memory or time."""
+    if architecture.model not in ZOO and not is_library_name(architecture.model):
+        return architecture.build()
+    try:
+        return _outline(architecture)
+    except NotImplementedError:  # a few of the libraries' read numbers while they are built
+        return architecture.build()
 
 
 @functools.lru_cache(maxsize=64)
@@ -114,23 +154,32 @@ def _outline(architecture: Architecture) -> nn.Module:
 
 
 def _inner(model: nn.Module) -> nn.Module:
-    """The network behind a normalisation that stands apart: what a file's names are of."""
-    return model.model if isinstance(model, Normalized) else model
+    """The network behind a normalisation or a resizing that stands apart: what a file's names
+    are of."""
+    while isinstance(model, Normalized):
+        model = model.model
+    return model
 
 
 def _sizes(model: nn.Module, found: Fit) -> tuple[int | None, int | None]:
-    """The classes and channels that a file's shapes tell: the rows of the last linear map
-    and the columns of the first convolution."""
-    rows, channels = None, None
+    """The classes and channels that a file's shapes tell: the rows of the last linear map (of
+    the last convolution where there is none) and the columns of the first convolution."""
+    rows, channels, last = None, None, None
     for name, module in model.named_modules():
         weight = found.entries.get(f"{name}.weight")
         if weight is None:
             continue
-        if isinstance(module, nn.Conv2d) and weight.ndim == 4 and channels is None:
-            channels = weight.shape[1] * module.groups
+        if isinstance(module, nn.Conv2d) and weight.ndim == 4:
+            channels = channels or weight.shape[1] * module.groups
+            last = weight.shape[0]
         if isinstance(module, nn.Linear) and weight.ndim == 2:
             rows = weight.shape[0]
-    return rows, channels
+    return rows or last, channels
+
+
+def _first_takes(model: nn.Module) -> int | None:
+    found = (module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d))
+    return next(found, None)
 
 
 def _matching(state: Mapping[str, Tensor], given: Given) -> list[Architecture]:
@@ -148,16 +197,40 @@ def _detect(state: Mapping[str, Tensor], given: Given) -> str:
         if matching
         else (f"it fits none of {', '.join(available())}")
     )
+    advice = ""
+    try:
+        if other := _library_resnet(state, given, "timm"):
+            advice = f"it fits {other.model}: pass --model {other.model}; else "
+    except ValueError as error:  # the library is not there, or broken
+        advice = f"its names are those of a ResNet of timm ({error}); "
     raise ValueError(
-        f"the file does not say which network it is of, and {fitting}; pass --model with a "
-        f"name or an import path such as mynets:make (the file begins with "
+        f"the file does not say which network it is of, and {fitting}; {advice}pass --model "
+        f"with a name or an import path such as mynets:make (the file begins with "
         f"{shortened([f'{key} {tuple(value.shape)}' for key, value in state.items()])})"
     )
 
 
+def _library_resnet(state: Mapping[str, Tensor], given: Given, library: str) -> Architecture | None:
+    """The library's ResNet that a file fits. For advice only: networks with other strides or
+    with blurred pooling have the same names and shapes."""
+    ends = ("layer1.0.conv1.weight", "fc.weight")
+    if not all(any(key.endswith(end) for key in state) for end in ends):
+        return None
+    for name in RESNETS:
+        architecture, found = _fitted(f"{library}:{name}", state, given)
+        if found.exact:
+            return architecture
+    return None
+
+
 def _better(model: str, state: Mapping[str, Tensor], given: Given) -> str:
-    """Which built-in network would have fitted, as the end of an error."""
-    for other in _matching(state, Given(None, None, given.normalize)):
+    """Which network would have fitted, as the end of an error."""
+    unsaid = Given(None, None, given.normalize)
+    fitting = _matching(state, unsaid)
+    if is_library_name(model):
+        other = _library_resnet(state, unsaid, model.partition(":")[0])
+        fitting += [other] if other else []
+    for other in fitting:
         if other.model != model:
             return f"; it fits {other.model}: pass --model {other.model}"
         return (

@@ -4,7 +4,8 @@
     >>> found = read_checkpoint(Path("trades.pt"), model="wrn34_10")
 
 Nothing in a file is ever run: pickles are read as weights only, and a network that is named
-by an import path must be named again by the user.
+by an import path must be named again by the user. A network of timm or torchvision need not be:
+its name is looked up in the installed library's own list.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from torch import nn
 from hardy.files import written_whole
 from hardy.models.architecture import ZOO, Architecture
 from hardy.models.fitting import Given, build, fill
-from hardy.models.state_dicts import read_file, unwrap
+from hardy.models.hub import Held, fetch, is_hub
+from hardy.models.libraries import is_library_name
+from hardy.models.state_dicts import PREFIX_NOTE, read_file, shortened, unwrap
 
 BEST = "best.safetensors"
 
@@ -35,7 +38,8 @@ class Checkpoint:
     model: in eval mode, float32 (float64 where the file is). architecture: for a network that
     was handed in as a Module, `model` is the import path of its class. classes: their names,
     None where the file does not say. extra: what was saved beside the weights. ours: written
-    by `save`. notes: sentences on what was done to make the file fit.
+    by `save`. notes: sentences on what was done to make the file fit. source: the repository and
+    commit that it was downloaded from; empty for files of this machine.
     """
 
     model: nn.Module
@@ -44,6 +48,7 @@ class Checkpoint:
     extra: dict[str, Any]
     ours: bool
     notes: list[str]
+    source: str = ""
 
 
 def save(
@@ -70,7 +75,7 @@ def save(
         for key, value in model.state_dict().items()
     }
     about = {
-        "architecture": asdict(architecture),
+        "architecture": architecture.described(),
         "classes": list(classes),
         "extra": dict(extra),
     }
@@ -81,12 +86,13 @@ def save(
 
 
 def load(
-    path: Path,
+    path: Path | str,
     *,
     model: str | nn.Module | None = None,
     num_classes: int | None = None,
     in_channels: int | None = None,
     normalize: str | None = None,
+    input_size: int | None = None,
     map_location: str | torch.device = "cpu",
 ) -> nn.Module:
     """The network of a checkpoint, in eval mode; see `read_checkpoint`."""
@@ -96,36 +102,41 @@ def load(
         num_classes=num_classes,
         in_channels=in_channels,
         normalize=normalize,
+        input_size=input_size,
         map_location=map_location,
     ).model
 
 
 def read_checkpoint(
-    path: Path,
+    path: Path | str,
     *,
     model: str | nn.Module | None = None,
     num_classes: int | None = None,
     in_channels: int | None = None,
     normalize: str | None = None,
+    input_size: int | None = None,
     map_location: str | torch.device = "cpu",
 ) -> Checkpoint:
-    """Read a checkpoint: our own file or run folder, or a state dict from elsewhere.
+    """Read a checkpoint: our own file or run folder, or a state dict from elsewhere, a file of
+    this machine or one of the hub (`hub:owner/name`, see hub.py).
 
-    model: a built-in name, an import path, or a Module, which is filled in place (and put
-    behind the normalisation, where there is one); None asks the file. What else is not
-    given is read off the file: the classes and channels from shapes, the normalisation from
-    a mean and a std beside the network, else the network's own default.
-    torch's random state is left as it was.
+    model: a built-in name, that of a library's network (timm:resnet50), an import path, or a
+    Module, which is filled in place (and put behind the normalisation, where there is one);
+    None asks the file. What else is not given is read off the file: the classes and channels
+    from shapes, the normalisation from a mean and a std beside the network, else the network's
+    own default. input_size: to which the network resizes pictures; None: as our own file says,
+    else not at all. torch's random state is left as it was.
 
     Raises ValueError, naming the file, where it is missing, damaged, unsafe, holds NaN or
     does not fit the network.
     """
-    path = _file(Path(path))
+    held = fetch(path) if is_hub(path) else None
+    path = _file(Path(path)) if held is None else held.file
+    notes = [] if held is None else [f"downloaded from {held.source}"]
     try:
         loaded, metadata = read_file(path)
-        notes: list[str] = []
         state = unwrap(loaded, notes)
-        given = Given(num_classes, in_channels, normalize)
+        given = Given(num_classes, in_channels, normalize, input_size)
         about = _about(metadata)
         if about:
             stored: Architecture = about["architecture"]
@@ -134,22 +145,29 @@ def read_checkpoint(
                 stored.num_classes if num_classes is None else num_classes,
                 stored.in_channels if in_channels is None else in_channels,
                 stored.normalize if normalize is None else normalize,
+                stored.input_size if input_size is None else input_size,
             )
+        elif held is not None and model is None and held.model is not None:
+            notes.append(f"its config.json says {held.model}")
+            model, usual = held.model, held.normalize if normalize is None else normalize
+            given = Given(num_classes, in_channels, usual, input_size)
         with torch.random.fork_rng(devices=[]):
             if isinstance(model, nn.Module):
                 network, architecture, found = fill(model, state, given)
             else:
                 network, architecture, found = build(model, state, given)
     except ValueError as error:
-        text = str(error)
-        raise ValueError(text if str(path) in text else f"{path}: {text}") from None
+        raise ValueError(_named(str(error), path, held)) from None
+    # In our own files the prefix is that of the network's front.
+    said = [note for note in found.notes if not (about and note.startswith(PREFIX_NOTE))]
     return Checkpoint(
         model=network.to(map_location).eval(),
         architecture=architecture,
         classes=tuple(about["classes"]) or None if about else None,
         extra=about["extra"] if about else {},
         ours=bool(about),
-        notes=notes + found.notes,
+        notes=notes + said,
+        source="" if held is None else held.source,
     )
 
 
@@ -176,6 +194,16 @@ def _file(path: Path) -> Path:
     return path / BEST if path.is_dir() else path
 
 
+def _named(text: str, path: Path, held: Held | None) -> str:
+    """What is wrong with a file, with its name; one of the hub is not known by its place in the
+    cache, and what lies beside it may say what it is."""
+    if held is None:
+        return text if str(path) in text else f"{path}: {text}"
+    text = text.replace(str(path), str(held.place))
+    beside = f"; beside it lie {shortened(held.files)}" if held.files and "--model" in text else ""
+    return (text if str(held.place) in text else f"{held.place}: {text}") + beside
+
+
 def _about(metadata: Mapping[str, str]) -> dict[str, Any]:
     """What our own files say of themselves; empty for files from elsewhere."""
     if "hardy" not in metadata:
@@ -192,8 +220,9 @@ def _about(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _allowed(stored: str) -> str:
-    """The stored name of a network, if it is built in."""
-    if stored in ZOO:
+    """The stored name of a network, if it is built in, or of an installed library: a file may
+    choose among networks that are there, never code."""
+    if stored in ZOO or is_library_name(stored):
         return stored
     if not re.fullmatch(r"[\w.]+:[\w.]+", stored):
         raise ValueError(f"its network {stored!r} is unknown here: pass --model")

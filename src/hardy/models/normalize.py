@@ -56,7 +56,8 @@ class Normalize(nn.Module):
 
 
 class Normalized(nn.Module):
-    """A network that knows nothing of normalisation, behind one."""
+    """A network that knows nothing of what is done to its pixels first, behind that: a
+    normalisation, a resizing (see resized.py), or both."""
 
     def __init__(self, normalize: nn.Module, model: nn.Module) -> None:
         super().__init__()

@@ -34,6 +34,7 @@ STATISTICS = (("mean", "std"), ("new_mean", "new_std"), ("mu", "sigma"))
 # A stage that files of the TRADES family hold and no forward pass uses.
 UNUSED = ("sub_block1",)
 SHOWN = 8
+PREFIX_NOTE = "dropped the prefix"
 
 _RESAVE = (
     "re-save the weights where you trust the file, with "
@@ -162,7 +163,7 @@ def fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Fit:
                 f"{key} file {tuple(inside[key].shape)} net {tuple(value.shape)}"
             )
     if prefix:
-        result.notes.append(f"dropped the prefix {prefix!r}")
+        result.notes.append(f"{PREFIX_NOTE} {prefix!r}")
     left = [
         key
         for key in state
@@ -240,6 +241,9 @@ def _sort_out(
             for key, value in result.entries.items()
         )
     ]
+    for rival in [rival for rival in rivals if result.exact and rival not in differing]:
+        result.notes.append(f"left out {rival!r}, a copy of the same weights")
+        outside = [key for key in outside if key.removeprefix(rival) not in result.entries]
     if differing:
         result.notes.append(
             f"the weights under {', '.join(repr(rival) for rival in differing)} fit as well "

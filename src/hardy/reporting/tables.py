@@ -164,8 +164,8 @@ def missing_intervals(results: Results) -> list[str]:
 
 def markdown(results: Results) -> str:
     """The headline, the notes and the tables in Markdown, for docs/results."""
-    parts = [_escaped(headline(results))]
-    said = [*map(_strong, finding_lines(results)), *map(_escaped, results.notes)]
+    parts = [escaped(headline(results))]
+    said = [*map(_strong, finding_lines(results)), *map(escaped, results.notes)]
     parts += ["\n".join(f"- {line}" for line in said)] if said else []
     for title, rows in (
         ("Before and after", table(results)),
@@ -178,7 +178,7 @@ def markdown(results: Results) -> str:
         ("Other measurements", other_table(results)),
     ):
         if rows:
-            parts += [f"## {title}", _markdown_table(rows)]
+            parts += [f"## {title}", markdown_table(rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -234,19 +234,24 @@ def _parameters(measured: Iterable[Measurement | None]) -> str:
     return ""
 
 
-def _markdown_table(rows: Rows) -> str:
-    header, *body = (f"| {' | '.join(_escaped(cell) for cell in row)} |" for row in rows)
+def markdown_table(rows: Rows) -> str:
+    """A table in Markdown; all columns but the first two hold numbers."""
+    header, *body = (f"| {' | '.join(escaped(cell) for cell in row)} |" for row in rows)
     numbers = len(rows[0]) - 2
     return "\n".join([header, "|" + "---|" * 2 + "---:|" * numbers, *body])
 
 
 def _strong(line: str) -> str:
     grade, _, rest = line.partition(": ")
-    return f"**{grade}**: {_escaped(rest)}"
+    return f"**{grade}**: {escaped(rest)}"
 
 
-def _escaped(text: str) -> str:
-    # Names come from data sets: a class or module must not become a cell or a tag.
+def escaped(text: str) -> str:
+    """A text as Markdown shows it, in one line: names come from data sets, and a class or module
+    must not become a cell, a tag, a link or a picture."""
     for raw, safe in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("*", "\\*"), ("`", "\\`")):
         text = text.replace(raw, safe)
+    # A bracket alone is an interval; what makes a link of it is what follows.
+    for raw in ("](", "][", "]:"):
+        text = text.replace(raw, f"]\\{raw[1]}")
     return " ".join(text.split())

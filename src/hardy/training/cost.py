@@ -25,6 +25,9 @@ from hardy.modes import freeze_batchnorm
 if TYPE_CHECKING:
     from hardy.training.loop import Loop
 
+# Pictures of a part when few are enough: BatchNorm may need two, and a method may halve them.
+FEW = 4
+
 
 @dataclass(frozen=True)
 class StepCost:
@@ -77,7 +80,7 @@ def _step_cost(loop: Loop, devices: int) -> StepCost:
     before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
     feed = _shares(loop, devices)
     whole = next(feed)
-    few = _part(whole, 2 * loop.settings.accumulate)
+    few = _part(whole, FEW * loop.settings.accumulate)
     counted = operations(lambda: _step(loop, few))
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -122,7 +125,7 @@ def kept_by_step(loop: Loop, batch: Batch) -> int:
         part = _part(batch, count)
         return kept(lambda: _step(loop, part), weights)
 
-    few = 2 * loop.settings.accumulate
+    few = FEW * loop.settings.accumulate
     if len(batch) <= 2 * few:
         return with_first(len(batch))
     one, two = with_first(few), with_first(2 * few)

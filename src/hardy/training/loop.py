@@ -11,6 +11,8 @@ for epoch in range(epochs):
             optimizer.step()
         average.after_step(nets)                        where the weights are averaged
     on_epoch(method.deployable(nets))                   validates, keeps the best, saves all
+
+The first epochs may have another method, for the head alone, and a smaller radius (see phases).
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,41 +31,16 @@ from hardy.attacks.pgd import PGD
 from hardy.console import progress as progress_bar
 from hardy.data.augment import Augment
 from hardy.data.loader import Batch, batch_count, batches
-from hardy.data.order import Mix
 from hardy.data.splits import Split
 from hardy.methods.protocol import LossOf, Method, Nets
 from hardy.modes import freeze_batchnorm, only_trainable
-from hardy.training.averaging import Average, Averaging
+from hardy.training.averaging import Average
 from hardy.training.engine import Engine
+from hardy.training.phases import grown, keep_gradients_of
 from hardy.training.schedule import factor
+from hardy.training.settings import Settings
 from hardy.training.watch import EVERY, NotFinite
 from hardy.weights import not_finite
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a run optimises. batch_size: pictures in an optimizer step, over all processes.
-    accumulate: the parts that a process cuts its share of them into. batchnorm 'frozen' keeps
-    the running statistics as they are and uses them; 'train' uses and updates with each
-    batch's own. trainable: the names of the parameters that move (None: all that require a
-    gradient). average: of the weights, beside the live ones. mix: which rows of train are
-    extra data, and their share of a batch."""
-
-    epochs: int
-    batch_size: int = 128
-    accumulate: int = 1
-    lr: float = 0.1
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 5e-4
-    schedule: str = "multistep"
-    milestones: tuple[int, ...] = ()
-    seed: int = 0
-    batchnorm: Literal["train", "frozen"] = "train"
-    trainable: frozenset[str] | None = None
-    average: Averaging | None = None
-    mix: Mix | None = None
-
 
 State = dict[str, Any]
 Row = dict[str, float]
@@ -99,7 +76,7 @@ def fit(
     and the term.
     """
     run = started(engine, nets, method, attack, train, augment, settings, label)
-    with only_trainable(nets.module, settings.trainable):
+    with only_trainable(run.nets.module, settings.trainable):
         epoch = run.restore(resume)
         while epoch < settings.epochs and not run.stopped:
             row = run.epoch(epoch)
@@ -165,7 +142,7 @@ class Loop:
         """One pass over train; the means of what the method's loss gave."""
         settings, module, steps = self.settings, self.nets.module, self.steps
         module.train()
-        if settings.batchnorm == "frozen":
+        if settings.keeps_batchnorm(epoch):
             freeze_batchnorm(module)
         sums: dict[str, Tensor] = {}
         watch, lr, began = NotFinite(), settings.lr, time.perf_counter()
@@ -182,7 +159,8 @@ class Loop:
                     self._must_be_finite(watch)
                 advance(settings.batch_size)
         self._must_be_finite(watch)
-        self.engine.sync_batchnorm(module)
+        if not settings.keeps_batchnorm(epoch):  # the mean of equals may differ in its last bit
+            self.engine.sync_batchnorm(module)
         if bad := not_finite(module.state_dict()):
             raise ValueError(self._lost(f"{bad[0]} is not finite after epoch {epoch + 1}"))
         if self.average:
@@ -225,6 +203,9 @@ class Loop:
     def step(self, batch: Batch, step: int, lr: float) -> dict[str, Tensor]:
         """One optimizer step; the values stay on the device, so nothing waits for it."""
         settings, nets = self.settings, self.nets
+        probing = settings.probing_in(step // self.steps)
+        method = probing.method if probing else self.method
+        attack = grown(self.attack, settings.radius_share(step, self.steps))
         total = self.steps * settings.epochs
         progress = step / total
         for group in self.optimizer.param_groups:
@@ -232,24 +213,26 @@ class Loop:
         shares: dict[str, Tensor] = {}
 
         def loss_of(nets: Nets, part: Batch, x_adv: Tensor) -> Tensor:
-            found = self.method.loss(nets, part, x_adv, progress)
+            found = method.loss(nets, part, x_adv, progress)
             share = len(part) / len(batch)
             shares.update({name: value.detach() * share for name, value in found.items()})
             return found["loss"] * share
 
         parts: list[LossOf] = []
         for part in _parts(batch, settings.accumulate):
-            x_adv = self.method.adversary(nets, part, self.attack)
+            x_adv = method.adversary(nets, part, attack)
             parts.append(partial(loss_of, part=part, x_adv=x_adv))
         self.optimizer.zero_grad(set_to_none=True)
         values: dict[str, Tensor] = {}
-        with self.method.around_step(nets, parts, progress):
+        with method.around_step(nets, parts, progress):
             for i, part_loss in enumerate(parts):
                 shares.clear()
                 with self.engine.accumulating(nets.student, i < len(parts) - 1):
                     self.engine.backward(part_loss(nets))
                 for name, value in shares.items():
                     values[name] = values.get(name, torch.zeros_like(value)) + value
+            if probing:
+                keep_gradients_of(nets.module, probing.head)
             self.optimizer.step()
         if self.average:
             self.average.after_step(nets.module, (step + 1) / total)

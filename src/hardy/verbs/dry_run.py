@@ -77,7 +77,7 @@ def estimated(asked: config.Train, job: Job, device: torch.device) -> Results:
         if (average := loop.average) and average.settings.batchnorm == "reestimated":
             x = next(loop.batches(0)).x[: step.pictures]
             reestimation = cost.timed(
-                lambda: average.after_epoch(job.model, 1.0, [x]), device
+                lambda: average.after_epoch(loop.nets.module, 1.0, [x]), device
             ).seconds
         judging = _judging(loop.deployed()["live"], job.data.val, job.protocol, device)
         exact = replace(job.protocol, precision="fp32")
@@ -86,7 +86,7 @@ def estimated(asked: config.Train, job: Job, device: torch.device) -> Results:
             for role in (job.teachers if asked.teacher_pictures else ())
         ]
         product = cost.product_rate(device, asked.precision)
-    sheet.size(job.model, forward)
+    sheet.size(loop.nets.module, forward)
     sheet.work(step, forward)
     sheet.memory(memory, step)
     sheet.time(step, reestimation, judging, teachers)
@@ -123,7 +123,9 @@ def _judging(
 
 def _tensors(job: Job) -> Iterator[Tensor]:
     for split in (job.train, job.data.train, job.data.val, job.data.test):
-        yield from (split.images, split.labels, split.index)
+        yield from (split.labels, split.index)
+        if isinstance(split.images, Tensor):  # else a few batches are there, never all
+            yield split.images
 
 
 class _Sheet:
@@ -212,6 +214,11 @@ class _Sheet:
                 f"One process was measured, with its {step.pictures} pictures of each batch. "
                 f"The time assumes {asked.devices} devices like this one, which exchange "
                 "gradients in no time: take it as the least."
+            )
+        if asked.probe_epochs:
+            notes.append(
+                f"The first {asked.probe_epochs} epochs, of the head alone, are taken to last as "
+                "long as the others."
             )
         if asked.awp and asked.awp_warmup:
             notes.append(

@@ -35,7 +35,7 @@ def at_equal_clean(job: Job, steps: Steps, note: Callable[[str], None]) -> list[
     from hardy.training.loop import Settings
 
     asked, split = job.asked, job.at_equal_clean
-    device = split.images.device
+    device = split.device
     train, engine = job.data.train.to(device), Engine(device, asked.precision)
     settings = Settings(
         epochs=asked.equal_clean_epochs,

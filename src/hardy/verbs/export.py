@@ -86,7 +86,12 @@ def _source(asked: config.Export) -> config.FromCheckpoint:
     path = asked.checkpoint if asked.network is None else asked.network
     if path is None and not isinstance(asked.model, nn.Module):
         raise ValueError("nothing to export: give a run folder or a checkpoint")
-    return config.FromCheckpoint(checkpoint=path, model=asked.model, normalize=asked.normalize)
+    return config.FromCheckpoint(
+        checkpoint=path,
+        model=asked.model,
+        normalize=asked.normalize,
+        input_size=asked.input_size,
+    )
 
 
 def _about(asked: config.Export, net: Checkpoint, data: DataSet) -> dict[str, Any]:

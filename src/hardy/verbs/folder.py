@@ -23,6 +23,7 @@ from hardy.reporting.page import write_report
 CONFIG = "config.json"
 LOG = "log.jsonl"
 NOT_ASKED = {"out", "environment", "command"}  # in config.json beside what was asked for
+CHANGEABLE = {"stream", "workers"}  # between a run and its resumption: no number hangs on them
 
 
 class RunFolder:
@@ -165,7 +166,7 @@ def _must_equal(known: dict[str, Any], asked: dict[str, Any], folder: Path) -> N
             f"the run in {folder} is of another verb or version of hardy: give another --out"
         )
     for name, value in asked.items():
-        if known[name] != value:
+        if known[name] != value and name not in CHANGEABLE:
             flag = "--" + name.replace("_", "-")
             raise ValueError(
                 f"the run in {folder} was started with {flag} {known[name]}, not {value}: "

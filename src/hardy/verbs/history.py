@@ -42,7 +42,8 @@ class History:
     kinds: the networks of the run, the main one first ('average' and 'live', or 'live').
     select_on: 'clean' or 'robust', what the best epoch is chosen by. keep(path, model) writes a
     network; log(row) is told each epoch. saved() is the state of the last epoch that was saved.
-    In processes that write nothing it follows the same epochs and decides the same.
+    settled: the first epochs, from which robustness may fall without a word. In processes that
+    write nothing it follows the same epochs and decides the same.
     """
 
     def __init__(
@@ -58,11 +59,13 @@ class History:
         epochs: int,
         on_collapse: str,
         saved: Callable[[], State | None],
+        settled: int = 0,
         log: Callable[[Row], None] = lambda _: None,
     ) -> None:
         self.folder, self.kinds, self.select_on = folder, kinds, select_on
         self.val, self.protocol, self.judge, self.keep = val, protocol, judge, keep
         self.epochs, self.on_collapse, self.saved, self.log = epochs, on_collapse, saved, log
+        self.settled = settled
         self.rows: list[Row] = []
         self.events: list[str] = []
         self.averaged_from: int | None = None  # the first epoch whose 'average' is no mere copy
@@ -175,6 +178,7 @@ class History:
         return {"events": self.events, "rows": self.rows, "averaged_from": self.averaged_from}
 
     def _collapsed(self, rows: list[Row]) -> bool:
+        rows = rows[self.settled :]
         robust = [row["live"]["robust"] for row in rows]
         clean = [row["live"]["clean"] for row in rows]
         return self.select_on == "robust" and collapsed(robust, clean, len(self.val))
@@ -216,7 +220,7 @@ class History:
         say(self.events[-1])
 
     def _fall(self, row: Row) -> str:
-        best = max(each["live"]["robust"] for each in self.rows)
+        best = max(each["live"]["robust"] for each in self.rows[self.settled :])
         return (
             f"robust accuracy on val fell from {100 * best:.1f} % to "
             f"{100 * row['live']['robust']:.1f} %"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,16 +20,32 @@ from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from hardy import config
 from hardy.attacks.pgd import PGD
+from hardy.data.handed import handed_in
 from hardy.data.load import load_data
-from hardy.data.splits import DataSet, Split, limited
+from hardy.data.reshape import check_shape
+from hardy.data.room import Streaming
+from hardy.data.splits import DataSet
+from hardy.data.stream import usual_workers
 from hardy.evaluation.robustness import Protocol
 from hardy.models.architecture import Architecture
+from hardy.models.libraries import is_library_name, library_net
 from hardy.models.load import Checkpoint, read_checkpoint
+from hardy.models.resized import fronted
 from hardy.modes import evaluating
 from hardy.threat import threat_of
 
 # The validation split must be the same in every run, whatever its seed.
 DATA_SEED = 0
+
+# What makes a network fit for other classes.
+RENEWED = "a new classifier layer by hardy train --num-classes auto"
+
+# In place of a content hash, where more pictures may have been seen than those of the data.
+SEEN_ELSEWHERE = "seen elsewhere"
+
+# What a checkpoint says of the network that it started from: on which pictures that was chosen,
+# and whether its classifier layer was made anew for other classes (see transfer.py).
+INHERITED = ("chosen_on", "transfer")
 
 # The radii that the field's tables are at.
 USUAL_EPS = {"linf": 8 / 255, "l2": 128 / 255}
@@ -51,8 +68,9 @@ def device_of(name: str) -> torch.device:
 
 def data_of(asked: config.OnData, limit_train: int | None = None) -> DataSet:
     """The data set, on the CPU."""
-    if not isinstance(asked.data, str):
-        return _from_python(asked.data, limit_train)
+    if isinstance(asked.data, DataSet):
+        check_shape(asked.image_size, asked.channels)
+        return handed_in(asked.data, limit_train, DATA_SEED, asked.image_size, asked.channels)
     return load_data(
         asked.data,
         asked.data_root,
@@ -60,36 +78,20 @@ def data_of(asked: config.OnData, limit_train: int | None = None) -> DataSet:
         seed=DATA_SEED,
         limit_train=limit_train,
         image_size=asked.image_size,
+        channels=asked.channels,
+        image_column=asked.image_column,
+        label_column=asked.label_column,
+        streaming=streaming_of(asked),
     )
 
 
-def _from_python(data: DataSet, limit_train: int | None) -> DataSet:
-    """A data set that was handed in; its pictures say which it is where it does not itself.
-
-    Raises ValueError where its tensors are not what a split is made of.
-    """
-    digest = hashlib.sha256()
-    for split in (data.train, data.val, data.test):
-        _must_be_pictures(split)
-        for part in (split.images, split.labels):
-            digest.update(_bytes(part))
-    known = {"content_hash": digest.hexdigest()[:16], "val_fraction": "its own"}
-    train = limited(data.train, limit_train, DATA_SEED)
-    return replace(data, train=train, provenance={**known, **data.provenance})
-
-
-def _must_be_pictures(split: Split) -> None:
-    images, labels = split.images, split.labels
-    if images.dtype != torch.uint8 or images.dim() != 4:
-        raise ValueError(
-            f"the images of {split.name} are {images.dtype} of shape {tuple(images.shape)}: give "
-            "uint8 0..255 of shape (N, C, H, W); for float pixels: (x * 255).round().byte()"
-        )
-    if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
-        raise ValueError(
-            f"the labels of {split.name} are {labels.dtype} of shape {tuple(labels.shape)}: give "
-            f"int64 of shape ({len(images)},), the class of each image"
-        )
+def streaming_of(asked: config.OnData) -> Streaming:
+    """How its pictures are kept. Raises ValueError as `device_of`."""
+    device = device_of(asked.device if isinstance(asked, config.Run) else "cpu")
+    several = asked.devices if isinstance(asked, config.Train | config.Evaluate) else 1
+    copies = int(os.environ.get("LOCAL_WORLD_SIZE", several))
+    workers = usual_workers(copies) if asked.workers is None else asked.workers
+    return Streaming(asked.stream, workers, device, copies)
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
@@ -125,10 +127,16 @@ def protocol_of(
 
 
 def checkpoint_of(asked: config.FromCheckpoint, data: DataSet, device: torch.device) -> Checkpoint:
-    """The network of --checkpoint, on the device, fit for the data.
+    """The network of --checkpoint, on the device, fit for the data: `given_network`, and then
+    `fit_for`."""
+    return fit_for(given_network(asked, data), data, device)
 
-    A network that was handed in is copied, and stays as it is. Raises ValueError where none is
-    given, where it cannot be copied or where it does not take these pictures.
+
+def given_network(asked: config.FromCheckpoint, data: DataSet) -> Checkpoint:
+    """The network of --checkpoint on the CPU, whatever data it is for.
+
+    A network that was handed in is copied, and stays as it is; it is taken to be for the data.
+    Raises ValueError where none is given or where it cannot be copied or read.
     """
     model = _copied(asked.model) if isinstance(asked.model, nn.Module) else asked.model
     if asked.checkpoint is None:
@@ -138,8 +146,15 @@ def checkpoint_of(asked: config.FromCheckpoint, data: DataSet, device: torch.dev
                     "--normalize is for files: a network from Python takes pixels in [0, 1], and "
                     "what it does to them is its own; leave it out"
                 )
-            spec = Architecture("a network from Python", data.num_classes, data.in_channels, "none")
-            found = Checkpoint(model.eval(), spec, data.classes, {}, False, [])
+            spec = Architecture(
+                "a network from Python",
+                data.num_classes,
+                data.in_channels,
+                "none",
+                asked.input_size,
+            )
+            model = fronted(model.eval(), data.in_channels, input_size=asked.input_size)
+            found = Checkpoint(model, spec, data.classes, {}, False, [])
         else:
             raise ValueError("--checkpoint is missing: give a run folder or a file of weights")
     else:
@@ -147,10 +162,16 @@ def checkpoint_of(asked: config.FromCheckpoint, data: DataSet, device: torch.dev
             Path(asked.checkpoint),
             model=model,
             normalize=asked.normalize,
+            input_size=asked.input_size,
         )
     if any(value.dtype == torch.float64 for value in found.model.parameters()):
         found.notes.append("the file is in double precision: it is run in single precision")
         found.model.float()
+    return found
+
+
+def fit_for(found: Checkpoint, data: DataSet, device: torch.device) -> Checkpoint:
+    """The same network on the device. Raises ValueError where it is not one for this data."""
     must_fit(found, data)
     must_run(found.model, found.architecture.model, data)
     return replace(found, model=placed(found.model, device))
@@ -169,7 +190,11 @@ def _copied(model: nn.Module) -> nn.Module:
 
 def unseen_val(found: Checkpoint, data: DataSet) -> bool:
     """Whether the validation pictures are new to a network: only where this project trained
-    it, and all that it started from, on the same pictures with the same cut."""
+    it, and all that it started from, on the same pictures with the same cut.
+
+    Another set of pictures proves nothing, for sets overlap: a folder of a part of CIFAR-10, or
+    the same pictures in another size, has another content hash and may hold what was trained on.
+    """
     own = ("content_hash", "val_fraction")
     return found.ours and all(found.extra.get(key) == data.provenance[key] for key in own)
 
@@ -195,8 +220,8 @@ def origin(
     if earlier := start.extra.get("extra_data"):
         about["extra_data"] = earlier if extra_data is None else f"{earlier}, {extra_data}"
     if not unseen_val(start, data):
-        about["content_hash"] = "seen elsewhere"
-    inherited = {key: start.extra[key] for key in ("chosen_on",) if key in start.extra}
+        about["content_hash"] = SEEN_ELSEWHERE
+    inherited = {key: start.extra[key] for key in INHERITED if key in start.extra}
     return {**inherited, **about}
 
 
@@ -206,37 +231,59 @@ def must_fit(found: Checkpoint, data: DataSet) -> None:
     if spec.num_classes != data.num_classes:
         raise ValueError(
             f"the network tells {spec.num_classes} classes apart, {data.name} has "
-            f"{data.num_classes}: give the data it was trained on"
+            f"{data.num_classes}: give the data it was trained on, or {RENEWED}"
         )
-    if spec.in_channels != data.in_channels:
-        raise ValueError(
-            f"the network takes {spec.in_channels} colour channels, {data.name} has "
-            f"{data.in_channels}: give the data it was trained on"
-        )
+    must_take_channels(found, data)
     if found.classes is not None and found.ours and found.classes != data.classes:
         odd = next((a, b) for a, b in zip(found.classes, data.classes, strict=True) if a != b)
         raise ValueError(
             f"the network was trained with class {odd[0]!r} where {data.name} has {odd[1]!r}: "
-            "the order of the classes must be the same"
+            f"the order of the classes must be the same, or {RENEWED}"
+        )
+
+
+def must_take_channels(found: Checkpoint, data: DataSet) -> None:
+    """Raises ValueError where a network's channels are not those of the pictures."""
+    channels = found.architecture.in_channels
+    if channels != data.in_channels:
+        how = (
+            f"--channels {channels} makes such pictures of them, or " if channels in (1, 3) else ""
+        )
+        raise ValueError(
+            f"the network takes {channels} colour channels, {data.name} has "
+            f"{data.in_channels}: {how}give the data it was trained on"
         )
 
 
 def must_run(model: nn.Module, name: str, data: DataSet) -> None:
-    """Raises ValueError where a network on the CPU cannot take one picture of the data."""
-    size = f"{data.image_size}×{data.image_size}"
-    try:
-        with torch.no_grad(), evaluating(model):
-            logits = model(data.train.pixels(slice(0, 1)).cpu())
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise ValueError(
-            f"{name} does not take the {size} pictures of {data.name} ({error}): give another "
-            "--model, or data of the size it is made for"
-        ) from error
+    """Raises ValueError where a network on the CPU cannot take one picture of the data, or gives
+    other logits than one for each class."""
+    logits = logits_of_one(model, name, data)
     if logits.shape != (1, data.num_classes):
         raise ValueError(
             f"{name} gives {tuple(logits.shape)} for one picture of {data.name}: it must give "
-            f"logits of shape (1, {data.num_classes})"
+            f"logits of shape (1, {data.num_classes}), or get {RENEWED}"
         )
+
+
+def logits_of_one(model: nn.Module, name: str, data: DataSet) -> Tensor:
+    """What a network on the CPU gives for one picture of the data. Raises ValueError where it
+    cannot take it."""
+    size = f"{data.image_size}×{data.image_size}"
+    try:
+        with torch.no_grad(), evaluating(model):
+            return model(data.train.pixels(slice(0, 1)).cpu())
+    except (RuntimeError, ValueError, AssertionError) as error:
+        native = library_net(name).size if is_library_name(name) else None
+        fitting = (
+            f"--input-size {native}, the size it is made for"
+            if native
+            else "--input-size N where it is made for N pixels"
+        )
+        raise ValueError(
+            f"{name} does not take the {size} pictures of {data.name} ({error}): give another "
+            f"--model, {fitting}, or data of that size"
+        ) from error
 
 
 def placed(model: nn.Module, device: torch.device) -> nn.Module:

@@ -18,23 +18,30 @@ from hardy.data.order import Mix
 from hardy.data.splits import DataSet, Split
 from hardy.evaluation.robustness import Protocol
 from hardy.methods.find import make
+from hardy.methods.pgd_at import PGDAT
 from hardy.methods.protocol import Method
+from hardy.methods.standard import Standard
 from hardy.methods.wrappers.awp import AWP
 from hardy.models.architecture import Architecture
 from hardy.models.load import Checkpoint
 from hardy.threat import threat_of
 from hardy.training.averaging import Averaging
+from hardy.training.phases import Probing
 from hardy.verbs.arguments import check
 from hardy.verbs.inputs import (
     attack_of,
-    checkpoint_of,
     data_of,
     fingerprint,
+    fit_for,
+    given_network,
     must_run,
     placed,
     protocol_of,
+    streaming_of,
 )
+from hardy.verbs.published import published
 from hardy.verbs.teachers import teachers_of
+from hardy.verbs.transfer import classifier, must_be_consistent, transferred
 
 if TYPE_CHECKING:
     from hardy.training.loop import Settings
@@ -91,9 +98,14 @@ def job_of(asked: config.Train) -> Job:
     data = data_of(asked, asked.limit)
     train, mix = data.train, None
     if asked.extra_data is not None:
-        extra = load_extra(asked.extra_data, asked.data_root, data, asked.extra_limit)
+        extra = load_extra(
+            asked.extra_data, asked.data_root, data, asked.extra_limit, streaming_of(asked)
+        )
         train, mix = joined(train, extra), Mix(len(train), asked.extra_fraction)
+    must_be_consistent(asked, data)
     model, architecture, start = _network(asked, data)
+    method.check(model)
+    probing = _probing(asked, model, data)
     teachers = teachers_of(asked, method.roles, data)
     return Job(
         asked.method + (" + AWP" if asked.awp else ""),
@@ -102,7 +114,7 @@ def job_of(asked: config.Train) -> Job:
         protocol,
         data,
         train,
-        _settings(asked, mix),
+        _settings(asked, mix, probing),
         model,
         architecture,
         start,
@@ -125,7 +137,23 @@ def _measured_by(asked: config.Train) -> Protocol:
     return replace(own, attack=attack, batch_size=2 * held)
 
 
-def _settings(asked: config.Train, mix: Mix | None) -> Settings:
+def _probing(asked: config.Train, model: nn.Module, data: DataSet) -> Probing | None:
+    """What the head alone is trained by at first. Raises ValueError where that lasts too long."""
+    left = asked.epochs - asked.probe_epochs
+    if left < 0:
+        raise ValueError(
+            f"--probe-epochs are the first of --epochs: {asked.probe_epochs} of {asked.epochs} "
+            "are too many"
+        )
+    if asked.eps_warmup >= max(1, left):
+        say(f"--eps-warmup {asked.eps_warmup} lasts the whole run: no epoch is trained at eps")
+    if not asked.probe_epochs:
+        return None
+    method = Standard() if asked.probe == "clean" else PGDAT()
+    return Probing(asked.probe_epochs, classifier(asked, model, data), method)
+
+
+def _settings(asked: config.Train, mix: Mix | None, probing: Probing | None) -> Settings:
     # Its room imports the engine, which takes a second: all else that can be wrong comes first.
     from hardy.training.loop import Settings
 
@@ -153,6 +181,8 @@ def _settings(asked: config.Train, mix: Mix | None) -> Settings:
         seed=asked.seed,
         average=average,
         mix=mix,
+        probing=probing,
+        eps_warmup=asked.eps_warmup,
     )
 
 
@@ -166,8 +196,12 @@ def _network(
     asked: config.Train, data: DataSet
 ) -> tuple[nn.Module, Architecture, Checkpoint | None]:
     """A new network, or that of --checkpoint, and then where it comes from."""
-    if asked.checkpoint is not None or isinstance(asked.model, nn.Module):
-        found = checkpoint_of(asked, data, torch.device("cpu"))
+    if asked.pretrained or asked.checkpoint is not None or isinstance(asked.model, nn.Module):
+        if asked.pretrained:
+            start = published(asked, data)
+        else:
+            start = transferred(asked, given_network(asked, data), data)
+        found = fit_for(start, data, torch.device("cpu"))
         for sentence in found.notes:
             say(sentence)
         return found.model, found.architecture, found
@@ -178,6 +212,7 @@ def _network(
         data.num_classes,
         data.in_channels,
         data.normalization if asked.normalize is None else asked.normalize,
+        asked.input_size,
     )
     with torch.random.fork_rng(devices=[]):  # the caller's own generator stays where it is
         torch.manual_seed(asked.seed)

@@ -21,6 +21,7 @@ from hardy.evaluation.preflight import as_given
 from hardy.evaluation.reference import must_be_there
 from hardy.evaluation.results import Finding, Scalar
 from hardy.evaluation.robustness import Protocol
+from hardy.models.hub import Place, is_hub
 from hardy.models.load import BEST, Checkpoint, seeds_in
 from hardy.verbs.arguments import check
 from hardy.verbs.inputs import DATA_SEED, checkpoint_of, data_of, placed
@@ -100,7 +101,7 @@ class Job:
         if self.asked.corruption_files is None:
             return corrupted(of_part(whole, part), name, severity, seed=seed)
         # What files give instead of pictures of their own is a sample of all of them, cut after.
-        return of_part(self.read(name, severity, whole), part).to(whole.images.device)
+        return of_part(self.read(name, severity, whole), part).to(whole.device)
 
     def read(self, name: str, severity: int, like: Split) -> Split:
         """The published corrupted pictures of a split."""
@@ -142,7 +143,10 @@ def job_of(asked: config.Evaluate) -> Job:
         labels = []
         for path in several or [given]:
             one = config.FromCheckpoint(
-                checkpoint=path, model=asked.model, normalize=asked.normalize
+                checkpoint=path,
+                model=asked.model,
+                normalize=asked.normalize,
+                input_size=asked.input_size,
             )
             labels.append(_label(path, nets))
             nets[labels[-1]] = checkpoint_of(one, data, torch.device("cpu"))
@@ -212,6 +216,10 @@ def _label(path: Path | None, taken: dict[str, Checkpoint]) -> str:
     """A short name for a checkpoint: its own, or its folder's where files have one name."""
     if path is None:
         return "network"
+    if is_hub(path):
+        place = Place.of(path)
+        names = (place.repo, str(place), *(f"{place} ({i})" for i in range(2, len(taken) + 3)))
+        return next(each for each in names if each not in taken)
     folder = path.parent if path.name == BEST else path
     name = path.stem if folder == path and not path.is_dir() else folder.name
     if re.fullmatch(r"seed-\d+", name) and folder.parent.name:

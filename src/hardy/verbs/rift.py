@@ -212,7 +212,7 @@ def _search(
     steps = folder.steps()
     start = start_point(net.model, choosing, once, steps)
     say(f"start: {_line(start, len(choosing))} on {len(choosing)} pictures of {choosing.name}")
-    engine = Engine(choosing.images.device, asked.precision)
+    engine = Engine(choosing.device, asked.precision)
     tried = []
     for candidate in _to_try(asked, net.model, measured):
         one = attempt(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from hardy.data.splits import Split
+from hardy.data.stream import picture_hashes
 from hardy.verbs.folder import RunFolder
 from hardy.verbs.inputs import fingerprint
 
@@ -39,7 +41,13 @@ def must_be_the_same(
 
 
 def _pictures(split: Split) -> dict[str, Tensor]:
-    return {"images": split.images, "labels": split.labels, "index": split.index}
+    """What tells pictures from others, the same whether they lie in memory or are streamed."""
+    return {
+        "images": picture_hashes(split.images),
+        "shape": torch.tensor(split.images.shape),
+        "labels": split.labels,
+        "index": split.index,
+    }
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from hardy import config
 from hardy.console import say
 from hardy.evaluation.results import FILE_NAME, Results, read
+from hardy.models.hub import is_hub
 from hardy.reporting import page
 from hardy.training.processes import must_be_startable
 from hardy.verbs.folder import CONFIG, RunFolder, finish, read_config
@@ -93,6 +94,8 @@ def _must_exist(asked: config.Repeated, seeds: Sequence[int]) -> None:
         for template in _templates(value):
             for seed in seeds:
                 text = template.replace(SEED, str(seed))
+                if is_hub(re.sub(r"^\w+=", "", text)):
+                    continue
                 # npz:FILE, robust=FILE
                 if not any(Path(part).exists() for part in (text, re.sub(r"^\w+[:=]", "", text))):
                     flag = "--" + name.replace("_", "-")

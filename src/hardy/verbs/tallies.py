@@ -138,7 +138,7 @@ class _Work:
         name = f"{self.name} radius"
         standing = self.steps.tensor(f"{name} 0", lambda: right() == split.labels)
         found = [(0.0, standing)]
-        search = forward_in(self.model, split.images.device, asked.precision)
+        search = forward_in(self.model, split.device, asked.precision)
         several = radii(usual.threat.eps, asked.curve_points)[1:]
         with progress(f"{self.label}, over radii", len(split) * len(several)) as advance:
             for number, eps in enumerate(several, 1):

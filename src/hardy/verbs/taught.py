@@ -45,7 +45,7 @@ def nets_of(asked: config.Train, job: Job, *, remember: bool = True) -> Nets:
 
 def measurable(asked: config.Train, job: Job, role: str) -> Teacher:
     """A copy of a teacher where it is to compute, unchanged and in full precision."""
-    device = teacher_device(asked, job.train.images.device)
+    device = teacher_device(asked, job.train.device)
     return Teacher(placed(copy.deepcopy(job.teachers[role].model), device))
 
 

@@ -27,7 +27,7 @@ from hardy.verbs.arguments import keywords
 from hardy.verbs.dry_run import estimated
 from hardy.verbs.folder import RunFolder, finish
 from hardy.verbs.history import LAST, History
-from hardy.verbs.inputs import DATA_SEED, device_of, origin, unseen_val
+from hardy.verbs.inputs import DATA_SEED, SEEN_ELSEWHERE, device_of, origin, unseen_val
 from hardy.verbs.job import Job, job_of
 from hardy.verbs.same import must_be_the_same
 from hardy.verbs.seeds import repeated
@@ -165,6 +165,7 @@ def _history(asked: config.Train, job: Job, engine: Engine, folder: RunFolder) -
         epochs=asked.epochs,
         on_collapse=asked.on_collapse,
         saved=saved,
+        settled=job.settings.settled,
         log=log if asked.tensorboard else lambda _: None,
     )
 
@@ -192,6 +193,13 @@ def _measured(
     }
     if job.protocol.attack.threat != job.attack.threat:
         results.facts["threat on val and test"] = repr(job.protocol.attack.threat)
+    if job.start is not None and job.start.source:
+        results.facts["start"] = job.start.source
+    if probing := job.settings.probing:
+        first = f"epochs 1 to {probing.epochs}" if probing.epochs > 1 else "epoch 1"
+        results.facts["probing"] = f"{probing.head} alone in {first}, on {asked.probe} pictures"
+    if job.settings.eps_warmup:
+        results.facts["radius warm-up"] = f"{job.settings.eps_warmup} epochs"
     if engine.several:
         results.facts["devices"] = str(engine)
     if job.settings.mix:
@@ -272,10 +280,25 @@ def _notes(data: DataSet, start: Checkpoint | None) -> list[str]:
     found = [
         "The epoch was chosen on validation pictures; the test split was read once, at the end."
     ]
+    if start is not None:
+        found += start.notes
     if start is not None and not unseen_val(start, data):
-        found.append(
-            "The network that this run started from may have seen the validation pictures in its "
-            "own training: the choice of the epoch, and val accuracies, may be flattered."
-        )
+        found.append(_seen(data, start))
     notes = str(data.provenance.get("notes", ""))
     return [*found, f"Data: {notes}."] if notes else found
+
+
+def _seen(data: DataSet, start: Checkpoint) -> str:
+    """What is not known of the pictures that a start has seen."""
+    flattered = "the choice of the epoch, and val accuracies, may be flattered."
+    theirs, known = start.extra.get("content_hash"), data.provenance["content_hash"]
+    if start.ours and theirs not in (None, known, SEEN_ELSEWHERE):
+        return (
+            f"The network that this run started from was trained on other data, "
+            f"{start.extra.get('data')}. Whether that holds some of the validation pictures is not "
+            f"known: where it does, {flattered}"
+        )
+    return (
+        "The network that this run started from may have seen the validation pictures in its own "
+        f"training: {flattered}"
+    )

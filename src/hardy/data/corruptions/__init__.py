@@ -11,8 +11,9 @@ runs on the CPU, whatever device the pictures are on, and gives the same bytes t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +32,7 @@ from hardy.data.corruptions.published import published
 from hardy.data.corruptions.spatter import spatter
 from hardy.data.corruptions.tiny_imagenet_c import wnids_of
 from hardy.data.splits import Split
+from hardy.data.stream import Streamed
 from hardy.draws import Draws
 
 __all__ = [
@@ -111,8 +113,54 @@ def corrupt(
 def corrupted(
     split: Split, name: str, severity: int, *, seed: int = 0, parameters: Parameters = "auto"
 ) -> Split:
-    """The split with its pictures corrupted; labels and index stay. Raises as `corrupt`."""
-    images = corrupt(
-        split.images, name, severity, seed=seed, index=split.index, parameters=parameters
-    )
+    """The split with its pictures corrupted; labels and index stay. Those of a streamed split
+    are corrupted when they are read. Raises as `corrupt`."""
+    images = split.images
+    if isinstance(images, Streamed):
+        _, channels, size, _ = images.shape
+        values(name, severity, channels, size, parameters)
+        source = Corrupted(images, split.index.cpu(), name, severity, seed, parameters)
+        images = Streamed.whole(source, images.workers).to(images.device)
+    else:
+        images = corrupt(
+            images, name, severity, seed=seed, index=split.index, parameters=parameters
+        )
     return replace(split, images=images, name=f"{split.name} ({name} {severity})")
+
+
+@dataclass(frozen=True)
+class Corrupted:
+    """Streamed pictures under a corruption, as a source; index: as `corrupt` takes it."""
+
+    images: Streamed
+    index: Tensor
+    name: str
+    severity: int
+    seed: int
+    parameters: Parameters
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of each picture: C, H, W."""
+        return self.images.source.shape
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Corrupt the pictures of some rows into out."""
+        self.images.source.read(self.images.rows.numpy()[rows], out)
+        index = self.index[torch.from_numpy(rows)]
+        found = corrupt(
+            torch.from_numpy(out),
+            self.name,
+            self.severity,
+            seed=self.seed,
+            index=index,
+            parameters=self.parameters,
+        )
+        out[:] = found.numpy()
+
+    def hashes(self) -> np.ndarray | None:
+        """Not known."""
+        return None

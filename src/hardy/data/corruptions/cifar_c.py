@@ -59,7 +59,7 @@ def _array(member: Member, path: Path) -> np.ndarray:
     try:
         if isinstance(member.source, Path):
             return np.load(member.source, mmap_mode="r", allow_pickle=False)
-        found = np.load(io.BytesIO(member.source), allow_pickle=False)
+        found = np.load(io.BytesIO(member.read()), allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(

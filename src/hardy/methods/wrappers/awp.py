@@ -58,6 +58,9 @@ class AWP(Method):
     def loss(self, nets: Nets, batch: Batch, x_adv: Tensor, progress: float) -> dict[str, Tensor]:
         return self.base.loss(nets, batch, x_adv, progress)
 
+    def check(self, model: nn.Module) -> None:
+        self.base.check(model)
+
     def prepare(self, nets: Nets) -> Nets:
         return self.base.prepare(nets)
 
@@ -71,16 +74,14 @@ class AWP(Method):
                 yield
                 return
             weights = _layers(nets.module)
-            moves = self._perturbation(nets, parts, weights)
+            moves = self._moves(nets, parts, weights)
             _add(weights, moves, 1)
             try:
                 yield
             finally:
                 _add(weights, moves, -1)
 
-    def _perturbation(
-        self, nets: Nets, parts: Sequence[LossOf], weights: Sequence[Tensor]
-    ) -> list[Tensor]:
+    def _moves(self, nets: Nets, parts: Sequence[LossOf], weights: list[Tensor]) -> list[Tensor]:
         """v of each layer, the same in every process of the run."""
         # Gradients are taken by hand, so the pass must go around the engine's wrapper.
         bare = replace(nets, student=nets.forward)

@@ -1,0 +1,69 @@
+"""The networks of timm by name, and its conversion of other people's files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from hardy.imports import nearest
+from hardy.models.library_net import LibraryNet, imported
+from hardy.models.normalize import spec_of
+
+
+def timm_net(name: str) -> LibraryNet:
+    """timm's network NAME, or NAME.TAG for certain published weights. Raises ValueError as
+    `library_net`."""
+    timm = imported("timm")
+    plain, _, tag = name.partition(".")
+    if plain not in timm.list_models():
+        raise ValueError(f"timm has no network {name!r}{nearest(plain, timm.list_models())}")
+    if tag and name not in (tags := timm.list_pretrained(f"{plain}.*")):
+        raise ValueError(f"timm has no weights {name!r}{nearest(name, tags)}")
+    found = timm.get_pretrained_cfg(name)
+    about: dict[str, Any] = found.to_dict() if found is not None else {}
+    channels, height, _ = about.get("input_size") or (3, None, None)
+    rows = about.get("num_classes") or 1000
+    heads = about.get("classifier") or ()
+    heads = (heads,) if isinstance(heads, str) else tuple(heads)
+    mean, std = about.get("mean"), about.get("std")
+
+    def make(
+        num_classes: int, in_channels: int, input_size: int | None, pretrained: bool = False
+    ) -> nn.Module:
+        # Networks that are built for one size of picture say so, and only they take one.
+        sized = input_size is not None and about.get("fixed_input_size")
+        more = {"img_size": input_size} if sized else {}
+        return timm.create_model(
+            name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels, **more
+        )
+
+    def make_published(
+        num_classes: int, in_channels: int, input_size: int | None
+    ) -> tuple[nn.Module, list[str]]:
+        network = make(num_classes, in_channels, input_size, pretrained=True)
+        renewed = tuple(f"{head}." for head in heads) if num_classes != rows else ()
+        return network, [key for key in network.state_dict() if key.startswith(renewed)]
+
+    spec = spec_of(mean, std) if mean and std else "imagenet"
+    return LibraryNet(f"timm:{name}", rows, channels, spec, height, make, make_published)
+
+
+def converted(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """A state dict of a network's authors under the names, and with the sizes, that timm has for
+    them, by timm's own conversion (ConvNeXt, DeiT, Swin and others); None where there is none.
+
+    network: one of timm's; a prefix that all names share is dropped first.
+    """
+    convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    if convert is None or not type(network).__module__.startswith("timm."):
+        return None
+    while all("." in key for key in state) and len({key.split(".")[0] for key in state}) == 1:
+        state = {key.partition(".")[2]: value for key, value in state.items()}
+    try:
+        found = convert(dict(state), network)
+        return {key: value for key, value in found.items() if isinstance(value, Tensor)}
+    except Exception:  # made for the files of some, it meets those of all
+        return None
