@@ -7,19 +7,16 @@ import json
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
-from torch import nn
 
 import hardy
 from hardy.cli import run
 from hardy.evaluation.results import read
-from vision_ops import timm
+from vision_ops import publish, timm
 
 PAGE = Path(__file__).parents[1] / "docs" / "your-pictures.md"
 CLASSES = ("daisy", "rose", "tulip")
@@ -70,14 +67,7 @@ def flowers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights in place of those that timm would get from the network."""
     torch.manual_seed(0)
-    save_file(timm.create_model("resnet18").state_dict(), tmp_path / "published.safetensors")
-    create = timm.create_model
-
-    def from_file(*args: Any, **keywords: Any) -> nn.Module:
-        overlay = {"file": str(tmp_path / "published.safetensors")}
-        return create(*args, pretrained_cfg_overlay=overlay, **keywords)
-
-    monkeypatch.setattr(timm, "create_model", from_file)
+    publish(timm.create_model("resnet18"), tmp_path, monkeypatch)
 
 
 @pytest.mark.slow

@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 
 from hardy.data import DataSet, Split, augment_of, load_data
+from hardy.data.chained import Held
 from hardy.data.pictures import decoded
 from hardy.data.raw import Part, Raw
 from hardy.data.reshape import reshaped, reshaped_data, reshaped_raw
-from hardy.data.stream import Held, Streamed
+from hardy.data.stream import Streamed
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (3, 3, 6, 6), dtype=np.uint8)

@@ -29,8 +29,9 @@ from hardy.data import (
     load_data,
     load_extra,
 )
+from hardy.data.chained import Chained, Held, chained
 from hardy.data.corruptions import corrupted
-from hardy.data.stream import AHEAD, Chained, Held, Streamed, chained, hashes_of, picture_hashes
+from hardy.data.stream import AHEAD, Streamed, hashes_of, picture_hashes
 from other_processes import eventually
 
 ON = Streaming("on", workers=2)
@@ -304,7 +305,8 @@ def test_the_error_of_a_worker_is_the_error_of_the_pass(noise: Split):
 ABANDONED = """
 import sys, time
 import numpy as np, torch
-from hardy.data.stream import Held, Streamed
+from hardy.data.chained import Held
+from hardy.data.stream import Streamed
 
 class Slow(Held):
     def read(self, rows, out):

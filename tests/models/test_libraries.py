@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from hardy.models import libraries
@@ -21,7 +20,7 @@ from hardy.models.libraries import library_net
 from hardy.models.library_net import LibraryNet, imported
 from hardy.models.load import load, read_checkpoint, save
 from hardy.models.normalize import Normalized
-from vision_ops import timm, torchvision
+from vision_ops import publish, timm, torchvision
 
 
 def built(architecture: Architecture, seed: int = 0) -> nn.Module:
@@ -166,14 +165,7 @@ def published_here(
 ) -> None:
     """The library's download of weights, which gives a file of the test."""
     if library == "timm":
-        save_file(model.state_dict(), tmp_path / "published.safetensors")
-        create = timm.create_model
-        overlay = {"file": str(tmp_path / "published.safetensors")}
-
-        def from_file(*args: Any, **keywords: Any) -> nn.Module:
-            return create(*args, pretrained_cfg_overlay=overlay, **keywords)
-
-        monkeypatch.setattr(timm, "create_model", from_file)
+        publish(model, tmp_path, monkeypatch)
     else:
         weights = type(torchvision.models.get_model_weights("resnet18").DEFAULT)
         monkeypatch.setattr(weights, "get_state_dict", lambda *_, **__: model.state_dict())

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from verb_runs import assert_same, hardy
 
@@ -18,7 +17,7 @@ from hardy.models.architecture import Architecture
 from hardy.models.load import read_checkpoint
 from hardy.verbs.inputs import unseen_val
 from hardy.verbs.job import job_of
-from vision_ops import timm
+from vision_ops import publish, timm
 
 SMALL = (
     *("--data", "digits", "--channels", "3", "--val-fraction", "0.2", "--eps", "0.1"),
@@ -36,14 +35,7 @@ def theirs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> nn.Module:
     """The network whose weights timm publishes, as far as these tests can see."""
     torch.manual_seed(5)
     network = timm.create_model("resnet18").eval()
-    save_file(network.state_dict(), tmp_path / "published.safetensors")
-    create = timm.create_model
-    overlay = {"file": str(tmp_path / "published.safetensors")}
-
-    def from_file(*args: Any, **keywords: Any) -> nn.Module:
-        return create(*args, pretrained_cfg_overlay=overlay, **keywords)
-
-    monkeypatch.setattr(timm, "create_model", from_file)
+    publish(network, tmp_path, monkeypatch)
     return network
 
 

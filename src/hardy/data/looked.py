@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -29,7 +30,7 @@ from hardy.files import written_whole
 
 # Of each part: its files, and the class of each, int64 (N,).
 Labelled = Mapping[str, tuple[Sequence[Member], np.ndarray]]
-_AT_ONCE = 256
+_AT_ONCE = 1 << 22  # bytes of decoded pictures
 _FORMAT = 1  # raise it when an entry changes: older ones are then not found
 
 
@@ -77,7 +78,7 @@ def _looked_through(
 
         def blocks(part: Part) -> Iterator[np.ndarray]:
             assert isinstance(part.images, Streamed), "cut above"
-            order = torch.arange(len(part.labels)).split(_AT_ONCE)
+            order = torch.arange(len(part.labels)).split(max(1, _AT_ONCE // math.prod(shape)))
             for rows, batch in zip(order, part.images.batches(order), strict=True):
                 pictures = batch.numpy()
                 known[part.images.rows[rows].numpy()] = hashes_of(pictures)
