@@ -101,7 +101,7 @@ def test_labels_stay_with_their_pictures() -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_batch_of_one_has_only_the_adaptive_wing(variant: Any) -> None:
     batch, x_adv = batch_of([1], [1])
-    method = TWINS(variant, beta=0)
+    method = TWINS(variant, **({"beta": 0.0} if variant == "trades" else {}))
     nets = prepared(method)
     values = method.loss(nets, batch, x_adv, 0.5)
     expected = math.log(10 / 9) if variant == "at" else math.log(2)
@@ -183,6 +183,13 @@ def test_the_attack_meets_the_adaptive_wing_in_eval_mode(variant: Any) -> None:
 def test_weights_below_zero_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"TWINS' {name} must be at least 0, such as 1, not"):
         replace(TWINS(), **{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("more", [{"beta": 3.0}, {"kl_scale": "authors"}])
+def test_settings_of_a_divergence_that_is_not_there_are_refused(more: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="are of its divergence: add variant=trades"):
+        TWINS(**more)
+    TWINS("trades", **more)
 
 
 def test_a_network_without_batchnorm_is_refused_before_a_run() -> None:

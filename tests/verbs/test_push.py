@@ -27,7 +27,7 @@ from hardy.models.architecture import Architecture
 from hardy.models.hub import Place
 from hardy.models.load import read_checkpoint, save
 from hardy.reporting.card_metadata import About, metadata
-from hardy.verbs.pathless import paths_in, without_paths
+from hardy.verbs.pathless import must_hold_none, paths_in, without_paths
 from hardy.verbs.publication import CARD, description
 from hub_server import TOKEN, Hub, serving
 
@@ -288,29 +288,33 @@ def test_what_cannot_be_published_is_refused_before_the_hub_is_asked(
     assert not hub.asked
 
 
-def test_a_network_of_timm_is_described_as_timm_does() -> None:
-    about = Architecture("timm:resnet50.a1_in1k", 3, 3, "imagenet").described()
-    assert description(about, ["a", "b", "c"]) == {
-        "architecture": "resnet50",
-        "num_classes": 3,
-        "label_names": ["a", "b", "c"],
-        "pretrained_cfg": {
-            "num_classes": 3,
-            "mean": pytest.approx([0.485, 0.456, 0.406]),
-            "std": pytest.approx([0.229, 0.224, 0.225]),
-            "tag": "a1_in1k",
-        },
-    }
-    plain = Architecture("small_resnet", 2, 1, "none").described()
-    found = description(plain, [])
-    assert found["library_name"] == "hardy" and found["model"] == "small_resnet"
-    assert "architecture" not in found
+def test_the_network_is_described_with_its_classes() -> None:
+    about = Architecture("timm:resnet50.a1_in1k", 3, 3, "imagenet", 224).described()
+    found = description(about, ["a", "b", "c"])
+    assert found["library_name"] == "hardy" and found["classes"] == ["a", "b", "c"]
+    assert (found["model"], found["input_size"]) == ("timm:resnet50.a1_in1k", 224)
+
+
+def test_a_path_that_is_left_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "page" / "figures"
+    folder.mkdir(parents=True)
+    (folder / "a.svg").write_bytes(b"<svg>x/srv/my secret/b.png</svg>")
+    must_hold_none(tmp_path / "page", ["/srv/my other"])
+    with pytest.raises(ValueError, match=r"figures/a\.svg would publish /srv/my secret, a path"):
+        must_hold_none(tmp_path / "page", ["/srv/my secret"])
+    monkeypatch.chdir(tmp_path)
+    (folder / "b.json").write_text(json.dumps({"in": f"{tmp_path}!"}))
+    with pytest.raises(ValueError, match=r"b\.json would publish"):
+        must_hold_none(tmp_path / "page", [])
 
 
 @pytest.mark.parametrize(
     ("text", "cut"),
     [
         ("folder:/home/jane/my pictures", "folder:my pictures"),
+        ("‘/srv/priv/t.pt’ and x@/srv/p/q", "‘t.pt’ and x@q"),
+        ("one—/srv/a/b, →/srv/a/b, //srv/share/x", "one—b, →b, x"),
+        ("(a + b)/255, 8/255, 3 pictures/s, 40 %/s", None),
         ("read from /home/jane/my pictures/a.", "read from my pictures/a."),
         ("/data/x/best.safetensors: damaged", "best.safetensors: damaged"),
         ("PosixPath('/data/x.y')", "PosixPath('x.y')"),

@@ -260,8 +260,18 @@ def test_the_order_of_classes_is_told_how_to_mend(robust: Path, tmp_path: Path) 
         package.evaluate(data="digits", checkpoint=tmp_path / "a.safetensors", out=tmp_path / "e")
 
 
+def test_a_network_must_give_its_logits_alone(shapes: Path) -> None:
+    class Both(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return x, x
+
+    with pytest.raises(ValueError, match="gives a tuple for a picture: it must give the logits"):
+        job_of(asked(shapes, model=Both(), num_classes="auto"))
+
+
 def test_the_words_of_the_command_line(to_shapes: tuple[str, ...], tmp_path: Path) -> None:
     words = (*to_shapes, "--model", "small_resnet", "--out", tmp_path / "out")
     assert hardy(*words, "--num-classes", "several") == 2
     assert hardy(*words, "--head", "linear") == 2
+    assert hardy(*words, "--head", "linear", "--num-classes", "auto") == 2  # a new network
     assert not (tmp_path / "out").exists()

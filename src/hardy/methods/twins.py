@@ -38,7 +38,8 @@ class TWINS(Method):
     authors' code, its sum over the half by the size of the batch, which halves beta.
 
     A batch of one picture has only the adaptive wing's loss. Raises ValueError where lam or beta
-    is negative, and in training where the network has no BatchNorm."""
+    is negative, where beta or kl_scale is set and there is no divergence, and in training where
+    the network has no BatchNorm."""
 
     variant: Literal["at", "trades"] = "at"
     lam: float = 1.0
@@ -51,6 +52,11 @@ class TWINS(Method):
         for name, value in (("lam", self.lam), ("beta", self.beta)):
             if not 0 <= value < math.inf:
                 raise ValueError(f"TWINS' {name} must be at least 0, such as 1, not {value:g}")
+        if self.variant == "at" and (self.beta, self.kl_scale) != (TWINS.beta, TWINS.kl_scale):
+            raise ValueError(
+                "TWINS' beta and kl_scale are of its divergence: add variant=trades, or leave them "
+                "out"
+            )
 
     def check(self, model: nn.Module) -> None:
         must_have_batchnorm(model)

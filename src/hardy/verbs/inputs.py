@@ -268,11 +268,11 @@ def must_run(model: nn.Module, name: str, data: DataSet) -> None:
 
 def logits_of_one(model: nn.Module, name: str, data: DataSet) -> Tensor:
     """What a network on the CPU gives for one picture of the data. Raises ValueError where it
-    cannot take it."""
+    cannot take it or gives anything but a tensor."""
     size = f"{data.image_size}×{data.image_size}"
     try:
         with torch.no_grad(), evaluating(model):
-            return model(data.train.pixels(slice(0, 1)).cpu())
+            logits = model(data.train.pixels(slice(0, 1)).cpu())
     except (RuntimeError, ValueError, AssertionError) as error:
         native = library_net(name).size if is_library_name(name) else None
         fitting = (
@@ -284,6 +284,12 @@ def logits_of_one(model: nn.Module, name: str, data: DataSet) -> Tensor:
             f"{name} does not take the {size} pictures of {data.name} ({error}): give another "
             f"--model, {fitting}, or data of that size"
         ) from error
+    if not isinstance(logits, Tensor):
+        raise ValueError(
+            f"{name} gives a {type(logits).__name__} for a picture: it must give the logits, a "
+            "tensor, alone"
+        )
+    return logits
 
 
 def placed(model: nn.Module, device: torch.device) -> nn.Module:

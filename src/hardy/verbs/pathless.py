@@ -10,10 +10,11 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
 # Where a path in a text begins, and what is in none.
-_BEGIN = r"(?<![^\s'\"`=:,;(\[{<>|])"
+_BEGIN = r"(?<![\w./~)\]%-])"
 _INSIDE = r"[^\s'\"`,;:()\[\]{}<>|]"
 _ABSOLUTE = re.compile(
     rf"file://{_INSIDE}+|{_BEGIN}/(?!/){_INSIDE}+"  # POSIX; the slashes of https:// are no path
+    rf"|(?<![\w./~:-])//{_INSIDE}+"  # a share of the network
     rf"|(?<![A-Za-z0-9])[A-Za-z]:[\\/](?!/){_INSIDE}*|{_BEGIN}\\\\{_INSIDE}+"  # drives and shares
 )
 
@@ -49,6 +50,21 @@ def paths_in(config: Mapping[str, Any]) -> set[str]:
     return found
 
 
+def must_hold_none(folder: Path, known: Iterable[str]) -> None:
+    """Raises ValueError where a file below the folder holds one of these paths, the home directory
+    or the current one all the same."""
+    paths = {*known, str(Path.home()), str(Path.cwd())}
+    looked = [path.encode() for path in paths if len(PurePath(path).parts) > 2]
+    for file in sorted(each for each in folder.rglob("*") if each.is_file()):
+        content = file.read_bytes()
+        for path in looked:
+            if path in content:
+                raise ValueError(
+                    f"{file.relative_to(folder)} would publish {path.decode()}, a path of this "
+                    "machine: run it from another folder, or give paths that are relative"
+                )
+
+
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
@@ -66,7 +82,7 @@ def _cut(value: Any, patterns: list[tuple[re.Pattern[str], str]]) -> Any:
             value = pattern.sub(lambda _, to=to: to, value)
         return _ABSOLUTE.sub(lambda found: _last(found[0]), value)
     if isinstance(value, Mapping):
-        return {name: _cut(each, patterns) for name, each in value.items()}
+        return {_cut(name, patterns): _cut(each, patterns) for name, each in value.items()}
     return [_cut(each, patterns) for each in value] if isinstance(value, list | tuple) else value
 
 

@@ -16,16 +16,14 @@ from hardy.files import sha256, write_json, write_text
 from hardy.models.architecture import ZOO
 from hardy.models.libraries import is_library_name
 from hardy.models.load import BEST
-from hardy.models.normalize import Normalize, normalizer
 from hardy.models.state_dicts import read_file
 from hardy.reporting.card import card
 from hardy.reporting.card_metadata import About
 from hardy.reporting.page import SHOWN_BY, TABLES, write_report
 from hardy.verbs.folder import CONFIG, read_config
-from hardy.verbs.pathless import paths_in, without_paths
+from hardy.verbs.pathless import must_hold_none, paths_in, without_paths
 
 CARD = "README.md"
-TIMM = "timm:"
 
 
 def write_publication(
@@ -35,6 +33,7 @@ def write_publication(
 
     repo: owner/name. license_id: of the Hub, or None. tags: more than the card's own. The page and
     its figures are drawn again, from results and settings without the paths of this machine.
+    Raises ValueError where a path is left all the same.
     """
     setting = read_config(source) or {}
     known = paths_in(setting) | {str(source), str(source.resolve())}
@@ -66,6 +65,7 @@ def write_publication(
     write_json(folder / CONFIG, description(architecture, classes))
     shown = About(repo, architecture, own_code, classes, setting, license_id, tags)
     write_text(folder / CARD, card(results, shown))
+    must_hold_none(folder, known)
 
 
 def _copied(path: Path, to: Path, known: set[str]) -> dict[str, Any]:
@@ -84,24 +84,6 @@ def _copied(path: Path, to: Path, known: set[str]) -> dict[str, Any]:
 
 
 def description(architecture: dict[str, Any], classes: list[str]) -> dict[str, Any]:
-    """config.json of the repository: in timm's layout for a network of timm."""
-    model = str(architecture["model"])
-    if not model.startswith(TIMM):
-        return {"library_name": "hardy", "version": hardy.__version__, **architecture} | {
-            "classes": classes
-        }
-    name, _, tag = model.removeprefix(TIMM).partition(".")
-    channels, count = architecture["in_channels"], architecture["num_classes"]
-    layer = normalizer(architecture["normalize"], channels)
-    normal = isinstance(layer, Normalize)
-    about: dict[str, Any] = {
-        "num_classes": count,
-        "mean": layer.mean.flatten().tolist() if normal else [0.0] * channels,
-        "std": layer.std.flatten().tolist() if normal else [1.0] * channels,
-    }
-    if tag:
-        about["tag"] = tag
-    if size := architecture.get("input_size"):
-        about["input_size"] = [channels, size, size]
-    known = {"label_names": classes} if classes else {}
-    return {"architecture": name, "num_classes": count, **known, "pretrained_cfg": about}
+    """config.json of the repository, for people: hardy reads what stands in the weights file."""
+    about = {"library_name": "hardy", "version": hardy.__version__}
+    return {**about, **architecture, "classes": classes}

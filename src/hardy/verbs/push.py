@@ -113,7 +113,7 @@ def _upload(folder: Path, files: list[Path], place: Place, asked: config.Push) -
         visibility = {"private": True} if asked.private else {}
         api.create_repo(place.repo, exist_ok=True, **visibility)
         # Where the repository is there already, the hub passes over what was asked for.
-        if asked.private and not api.model_info(place.repo).private:
+        if asked.private and not api.model_info(place.repo, timeout=10).private:
             raise ValueError(
                 f"{place} is there and public: leave --private out, or make it private on its page"
             )

@@ -193,8 +193,8 @@ def _measured(
     }
     if job.protocol.attack.threat != job.attack.threat:
         results.facts["threat on val and test"] = repr(job.protocol.attack.threat)
-    if job.start is not None and job.start.source:
-        results.facts["start"] = job.start.source
+    if job.start is not None:
+        results.facts["start"] = _start(asked, job.start)
     if probing := job.settings.probing:
         first = f"epochs 1 to {probing.epochs}" if probing.epochs > 1 else "epoch 1"
         results.facts["probing"] = f"{probing.head} alone in {first}, on {asked.probe} pictures"
@@ -274,6 +274,15 @@ def _overfitting(interval: tuple[float, float] | None, history: History) -> list
         f"{history.best(history.kinds[0])['epoch'] + 1}, which was kept. Fewer epochs, an "
         "earlier drop of the learning rate, AWP or averaged weights would lose less."
     ]
+
+
+def _start(asked: config.Train, start: Checkpoint) -> str:
+    """What the network of a run was before it, without where that lies."""
+    if start.source:
+        return start.source
+    if asked.pretrained:
+        return f"published weights of {start.architecture.model}"
+    return "a network from Python" if asked.checkpoint is None else Path(asked.checkpoint).name
 
 
 def _notes(data: DataSet, start: Checkpoint | None) -> list[str]:

@@ -31,10 +31,13 @@ def must_be_consistent(asked: config.Train, data: DataSet) -> None:
             f"--num-classes {asked.num_classes}: {data.name} has {data.num_classes} classes, give "
             f"auto or {data.num_classes}"
         )
-    if asked.head is not None and asked.num_classes is None and not asked.probe_epochs:
+    # A library makes the layer of its published weights anew by itself, and a new network has none.
+    given = asked.checkpoint is not None or isinstance(asked.model, nn.Module)
+    used = asked.probe_epochs or (given and asked.num_classes is not None)
+    if asked.head is not None and not used:
         raise ValueError(
-            "--head names the layer that --num-classes makes anew or --probe-epochs trains: give "
-            "one of them too, or leave it out"
+            "--head names the layer that --num-classes makes anew in a --checkpoint or that "
+            "--probe-epochs trains: give one of them too, or leave it out"
         )
 
 
