@@ -13,6 +13,7 @@ from hardy.imports import named, nearest
 from hardy.models.libraries import is_library_name, library_net
 from hardy.models.library_net import LibraryNet
 from hardy.models.mobilenetv2 import mobilenetv2
+from hardy.models.normalize import Normalize
 from hardy.models.preact_resnet import preact_resnet18
 from hardy.models.resized import fronted
 from hardy.models.resnet import resnet18, resnet34, slim_resnet18, thin_resnet18
@@ -49,7 +50,8 @@ class Architecture:
     model: a built-in name or an import path `package.module:function`, where the current
     directory counts as on the path. The function is called with those of the keywords
     num_classes, in_channels and normalize (a string, see normalize.py) that it takes; a
-    network whose function takes no normalize is put behind the normalisation. input_size: the
+    network whose function takes no normalize is put behind the normalisation, unless it holds a
+    `Normalize` of its own. input_size: the
     height and width to which it resizes pictures itself, see resized.py; None: it takes them as
     they are.
     """
@@ -112,7 +114,9 @@ class Architecture:
             raise ValueError(
                 f"{self.model} must return a torch.nn.Module, not {type(model).__name__}"
             )
-        outside = "none" if "normalize" in takes else self.normalize
+        # A network that normalises by itself must not be given a second normalisation.
+        own = any(isinstance(module, Normalize) for module in model.modules())
+        outside = "none" if own or "normalize" in takes else self.normalize
         return fronted(model, self.in_channels, normalize=outside, input_size=self.input_size)
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from hardy.models.architecture import ZOO, Architecture, available
-from hardy.models.libraries import is_library_name
-from hardy.models.normalize import Normalize, Normalized
+from hardy.models.libraries import is_library_name, library_net
+from hardy.models.normalize import Normalize, Normalized, canonical
 from hardy.models.resized import Resize, fronted
 from hardy.models.state_dicts import Fit, fit, shortened
 from hardy.models.timm_nets import converted
@@ -33,12 +33,16 @@ RESNETS = (
 
 @dataclass(frozen=True)
 class Given:
-    """What is known of the network besides its name: from the user, or from our own file."""
+    """What is known of the network besides its name: from the user, or from our own file.
+
+    said: the normalisation, where there is one, is the user's word.
+    """
 
     num_classes: int | None
     in_channels: int | None
     normalize: str | None
     input_size: int | None = None
+    said: bool = True
 
 
 def fill(
@@ -50,14 +54,13 @@ def fill(
         raise ValueError(f"the weights do not fit {type(model).__name__}: {found.misfit()}")
     rows, channels = _sizes(_inner(model), found)
     kind = type(model)
-    own = [module for module in model.modules() if isinstance(module, Normalize)]
+    own = _own(model, found, given)
     resizing = [module.size for module in model.modules() if isinstance(module, Resize)]
     architecture = Architecture(
         model=f"{kind.__module__}:{kind.__qualname__}",
         num_classes=given.num_classes or rows or 1,
         in_channels=given.in_channels or channels or 1,
-        # A network that normalises must not be given a second normalisation.
-        normalize=own[0].extra_repr() if own else _normalize(found, given, "none"),
+        normalize=own or _normalize(found, given, "none"),
         input_size=resizing[0] if resizing else given.input_size,
     )
     _put(found, model)
@@ -99,7 +102,8 @@ def _fitted(
     )
     architecture = replace(usual, input_size=given.input_size)
     shell = _shell(architecture)
-    found = fit(state, _inner(shell).state_dict())
+    unused = library_net(model).unused if is_library_name(model) else ()
+    found = fit(state, _inner(shell).state_dict(), unused)
     rows, channels = _sizes(_inner(shell), found)
     if is_library_name(model) and _first_takes(shell) != architecture.in_channels:
         channels = None  # pixels are rearranged before that convolution
@@ -110,18 +114,49 @@ def _fitted(
     )
     if sized != architecture:
         shell = _shell(sized)
-        found = fit(state, _inner(shell).state_dict())
+        found = fit(state, _inner(shell).state_dict(), unused)
     if convert and not found.exact and (own := converted(_inner(shell), state)) is not None:
         architecture, converted_fit = _fitted(model, own, given, convert=False)
         if converted_fit.exact:
             converted_fit.notes.append("the file's names were converted to its own by timm")
             return architecture, converted_fit
     default = Architecture.of(model).normalize
-    return replace(sized, normalize=_normalize(found, given, default)), found
+    normalize = _own(shell, found, given) or _normalize(found, given, default)
+    return replace(sized, normalize=normalize), found
+
+
+def _own(model: nn.Module, found: Fit, given: Given) -> str | None:
+    """The normalisation that a network made without one does by itself, None where it does none:
+    it must not be given a second. The notes learn what else was said.
+
+    Raises ValueError where the user wants another ('none': none before it).
+    """
+    own = next((each.extra_repr() for each in model.modules() if isinstance(each, Normalize)), None)
+    if own is None:
+        return None
+    wanted = None if given.normalize is None else canonical(given.normalize)
+    if given.said and wanted not in (None, "none", own):
+        raise ValueError(
+            f"the network itself normalises its pixels by {own}, and {wanted} was given: leave "
+            "--normalize out, or give a network that does not normalise"
+        )
+    if wanted == "none" and given.said:
+        found.notes.append(f"none is put before the network, which itself normalises by {own}")
+    told = {found.source: found.normalize, "what describes it": None if given.said else wanted}
+    for source, spec in told.items():
+        if spec not in (None, "none", own):
+            found.notes.append(
+                f"normalisation {spec} of the file ({source}) was not used, as the network itself "
+                f"normalises by {own}"
+            )
+    return own
 
 
 def _normalize(found: Fit, given: Given, default: str) -> str:
-    """The normalisation: what the user says, else what lies in the file, else the default."""
+    """The normalisation: what the user says, else what lies in the file, else what is said of it,
+    else the default."""
+    if found.normalize and not given.said:
+        given = replace(given, normalize=None)
     if found.normalize and given.normalize in (None, found.normalize):
         found.notes.append(f"normalisation {found.normalize} taken from the file's {found.source}")
     elif found.normalize:

@@ -19,13 +19,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hardy.models.hub_errors import in_words, library, one_line
-from hardy.models.normalize import spec_of
+from hardy.models.normalize import in_units, spec_of
 from hardy.models.state_dicts import shortened
 
 PREFIX = "hub:"
 CONFIG = "config.json"
 # Our own first: it says what it is.
 WEIGHTS = ("best.safetensors", "model.safetensors", "pytorch_model.bin")
+WAIT = 10.0  # seconds for an answer, before the cache is taken
+# Of a network's other arguments the weights tell by their shapes whether they were meant.
+SHAPING = ("in_chans", "num_classes", "img_size")
 _NAME = re.compile(r"hub:([\w.-]+/[\w.-]+)(?:@([^:@\s]+))?(?::(.+))?")
 
 
@@ -56,8 +59,10 @@ class Held:
     """A weights file of a repository, in the cache.
 
     place: as it was asked for. commit: its hash, 40 digits; empty where it is unknown. model,
-    normalize: what a config.json in timm's layout says of the network, else None. files: all
-    that the repository holds; none where only the cache could be asked.
+    normalize, arguments: what a config.json in timm's layout says of the network, else None or
+    empty; arguments: those that its shapes do not tell, as 'act_layer="gelu"'; scaled: its
+    statistics were of pixels from 0 to 255. files: all that the repository holds; none where only
+    the cache could be asked.
     """
 
     place: Place
@@ -65,6 +70,8 @@ class Held:
     commit: str
     model: str | None = None
     normalize: str | None = None
+    arguments: str = ""
+    scaled: bool = False
     files: list[str] = field(default_factory=list)
 
     @property
@@ -96,17 +103,18 @@ def fetch(name: Path | str) -> Held:
     chosen = place.file or weights.name
     # The cache keeps snapshots/<commit>/<file>.
     commit = weights.parts[-1 - len(PurePosixPath(chosen).parts)]
-    model, normalize = None, None
-    if chosen != WEIGHTS[0] and (files is None or CONFIG in files):
-        model, normalize = _described(place, commit, cached=files is None)
-    return Held(place, weights, commit, model, normalize, files or [])
+    about: dict[str, Any] = {}
+    # A file of another name is no more the one that a config.json describes.
+    if chosen in WEIGHTS[1:] and (files is None or CONFIG in files):
+        about = _described(place, commit, cached=files is None)
+    return Held(place, weights, commit, files=files or [], **about)
 
 
 def _listed(place: Place) -> tuple[list[str] | None, str]:
     """The files of the repository, or None and why the hub cannot be asked."""
     hub = library()
     try:
-        found = hub.HfApi().model_info(place.repo, revision=place.revision)
+        found = hub.HfApi().model_info(place.repo, revision=place.revision, timeout=WAIT)
     except hub.errors.HFValidationError:
         raise
     except hub.errors.HfHubHTTPError as error:
@@ -147,26 +155,40 @@ def _cached(place: Place, unreached: str) -> Path:
     )
 
 
-def _described(place: Place, commit: str, *, cached: bool) -> tuple[str | None, str | None]:
-    """The network and the normalisation that config.json names where timm wrote it."""
+def _described(place: Place, commit: str, *, cached: bool) -> dict[str, Any]:
+    """What config.json says where timm wrote it, by the fields of `Held`."""
     with in_words(place):
         try:
             path = _download(place.repo, CONFIG, commit, cached=cached)
         except library().errors.LocalEntryNotFoundError:
             if cached:
-                return None, None
+                return {}
             raise
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
-        return None, None
+        return {}
     name = content.get("architecture") if isinstance(content, dict) else None
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w.]*", name):
-        return None, None
+        return {}
     about = content.get("pretrained_cfg")
     about = about if isinstance(about, dict) else content  # as older versions wrote it
     mean, std = _numbers(about.get("mean")), _numbers(about.get("std"))
-    return f"timm:{name}", spec_of(mean, std) if mean and len(mean) == len(std) else None
+    statistics, scaled = in_units(mean, std)
+    good = bool(mean) and len(mean) == len(std)
+    return {
+        "model": f"timm:{name}",
+        "normalize": spec_of(*statistics) if good else None,
+        "arguments": _arguments(content.get("model_args")),
+        "scaled": good and scaled,
+    }
+
+
+def _arguments(given: Any) -> str:
+    """Those that make another network of the same shapes, in one line; timm takes null as unset."""
+    many = given.items() if isinstance(given, dict) else ()
+    told = (f"{k}={json.dumps(v)}" for k, v in many if k not in SHAPING and v is not None)
+    return one_line(", ".join(told)).removeprefix(": ")
 
 
 def _numbers(values: Any) -> list[float]:

@@ -22,6 +22,9 @@ class LibraryNet:
 
     num_classes, in_channels, normalize: theirs (1,000 classes, 3 channels, 'imagenet' where the
     library does not say); size: the height and width of their pictures, None where unsaid.
+    headless: they are published without a classifier, and num_classes is only what is built where
+    no number is asked for. unused: parts, by their first name, that files of it hold and that are
+    left out here.
     """
 
     model: str
@@ -31,6 +34,8 @@ class LibraryNet:
     size: int | None
     make: Make
     make_published: MakePublished
+    headless: bool = False
+    unused: tuple[str, ...] = ()
 
     def __call__(
         self, num_classes: int, in_channels: int, input_size: int | None = None
@@ -43,7 +48,8 @@ class LibraryNet:
         self, num_classes: int, in_channels: int, input_size: int | None = None
     ) -> tuple[nn.Module, list[str]]:
         """The network with the library's published weights, which it downloads once and keeps,
-        and the names of the entries that are new because the number of classes is another.
+        and the names of the entries that are new because the number of classes is another or
+        there was no classifier.
 
         Raises ValueError where the weights do not exist, do not fit or cannot be had.
         """

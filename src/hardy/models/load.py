@@ -146,11 +146,13 @@ def read_checkpoint(
                 stored.in_channels if in_channels is None else in_channels,
                 stored.normalize if normalize is None else normalize,
                 stored.input_size if input_size is None else input_size,
+                said=normalize is not None,
             )
-        elif held is not None and model is None and held.model is not None:
-            notes.append(f"its config.json says {held.model}")
-            model, usual = held.model, held.normalize if normalize is None else normalize
-            given = Given(num_classes, in_channels, usual, input_size)
+        elif held is not None and held.model is not None:
+            usual = held.normalize if normalize is None else normalize
+            given = Given(num_classes, in_channels, usual, input_size, said=normalize is not None)
+            notes += _of_config(held, alone=model is None, normalize=normalize is None)
+            model = held.model if model is None else model
         with torch.random.fork_rng(devices=[]):
             if isinstance(model, nn.Module):
                 network, architecture, found = fill(model, state, given)
@@ -202,6 +204,25 @@ def _named(text: str, path: Path, held: Held | None) -> str:
     text = text.replace(str(path), str(held.place))
     beside = f"; beside it lie {shortened(held.files)}" if held.files and "--model" in text else ""
     return (text if str(held.place) in text else f"{held.place}: {text}") + beside
+
+
+def _of_config(held: Held, *, alone: bool, normalize: bool) -> list[str]:
+    """What is taken from a config.json, as a note. alone: nobody else says which network it is;
+    normalize: nor how it normalises. Raises ValueError where it alone does not tell the network."""
+    if alone and held.arguments:
+        raise ValueError(
+            f"its config.json builds {held.model} with {held.arguments}: pass --model with a "
+            "function (import path) that does"
+        )
+    said = [str(held.model)] if alone else []
+    if normalize and held.normalize:
+        scaled = ", given there for pixels from 0 to 255" if held.scaled else ""
+        said.append(f"normalisation {held.normalize}{scaled}")
+    notes = [f"its config.json says {', '.join(said)}"] if said else []
+    if held.arguments:
+        built = f"{held.model} with {held.arguments}"
+        notes.append(f"its config.json builds {built}: see that --model does")
+    return notes
 
 
 def _about(metadata: Mapping[str, str]) -> dict[str, Any]:

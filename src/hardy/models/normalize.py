@@ -96,6 +96,23 @@ def spec_of(mean: Sequence[float], std: Sequence[float]) -> str:
     )
 
 
+def canonical(spec: str) -> str:
+    """The spec as `spec_of` writes it: equal normalisations, equal strings. Raises ValueError
+    where it is malformed."""
+    statistics = _statistics(spec)
+    return "none" if statistics is None else spec_of(*statistics)
+
+
+def in_units(mean: Sequence[float], std: Sequence[float]) -> tuple[Statistics, bool]:
+    """Statistics of pixels in [0, 1], and whether they were given for pixels of 0 to 255, as a
+    mean above 1 shows: a std alone may well be above 1."""
+    if max(mean, default=0.0) <= 1:
+        return (tuple(mean), tuple(std)), False
+    # From the shortest numbers: 123.675 in float32 is 255 times 0.485 only to rounding.
+    small = tuple(tuple(float(str(np.float32(v))) / 255 for v in each) for each in (mean, std))
+    return (small[0], small[1]), True
+
+
 def _statistics(spec: str) -> Statistics | None:
     """Mean and std of a spec; None for 'none'."""
     if spec in PUBLISHED:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hardy.models.normalize import spec_of
+from hardy.models.normalize import in_units, spec_of
 
 WRAPPERS = (
     "state_dict",
@@ -146,8 +146,13 @@ def unwrap(loaded: object, notes: list[str]) -> dict[str, Tensor]:
     return state
 
 
-def fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Fit:
-    """Lay a file's state dict beside the one that a network expects (its shapes only)."""
+def fit(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], unused: Sequence[str] = ()
+) -> Fit:
+    """Lay a file's state dict beside the one that a network expects (its shapes only).
+
+    unused: parts of the network, by their first name, that files hold and it does not use here.
+    """
     prefix, rivals = _prefix(state, expected)
     inside = {
         key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
@@ -170,7 +175,7 @@ def fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Fit:
         if key.removeprefix(prefix) not in result.entries or not key.startswith(prefix)
     ]
     left = _take_normalization(state, left, result)
-    _sort_out(state, left, prefix, rivals, result)
+    _sort_out(state, left, prefix, rivals, (*UNUSED, *unused), result)
     return result
 
 
@@ -203,9 +208,15 @@ def _take_normalization(state: Mapping[str, Tensor], left: list[str], result: Fi
             if not (_per_channel(state[key]) and state[key].shape == state[other].shape):
                 continue
             left = [rest for rest in left if rest not in (key, other)]
-            spec = spec_of(state[key].flatten().tolist(), state[other].flatten().tolist())
+            values = [state[each].flatten().tolist() for each in (key, other)]
+            statistics, scaled = in_units(*values)
+            spec = spec_of(*statistics)
             if result.normalize is None:
                 result.normalize, result.source = spec, f"{key} and {other}"
+                if scaled:
+                    result.notes.append(
+                        f"{result.source} are of pixels from 0 to 255: both were divided by 255"
+                    )
             elif result.normalize != spec:
                 result.notes.append(f"left out {key} and {other}, another normalisation")
     return left
@@ -220,11 +231,16 @@ def _per_channel(value: Tensor) -> bool:
 
 
 def _sort_out(
-    state: Mapping[str, Tensor], left: list[str], prefix: str, rivals: list[str], result: Fit
+    state: Mapping[str, Tensor],
+    left: list[str],
+    prefix: str,
+    rivals: list[str],
+    names: Sequence[str],
+    result: Fit,
 ) -> None:
     """What the network did not ask for is unexpected, unless it is known to be unused or
     lies beside a network that is complete without it (a teacher, an optimizer's average)."""
-    unused = [key for key in left if key.removeprefix(prefix).split(".")[0] in UNUSED]
+    unused = [key for key in left if key.removeprefix(prefix).split(".")[0] in names]
     outside = [key for key in left if not key.startswith(prefix) and key not in unused]
     result.unexpected += [key for key in left if key not in unused and key not in outside]
     if not result.exact:

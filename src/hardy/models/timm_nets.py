@@ -25,7 +25,8 @@ def timm_net(name: str) -> LibraryNet:
     found = timm.get_pretrained_cfg(name)
     about: dict[str, Any] = found.to_dict() if found is not None else {}
     channels, height, _ = about.get("input_size") or (3, None, None)
-    rows = about.get("num_classes") or 1000
+    rows = about.get("num_classes")
+    rows = 1000 if rows is None else rows  # 0: without a classifier, as DINOv2
     heads = about.get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
     mean, std = about.get("mean"), about.get("std")
@@ -48,7 +49,16 @@ def timm_net(name: str) -> LibraryNet:
         return network, [key for key in network.state_dict() if key.startswith(renewed)]
 
     spec = spec_of(mean, std) if mean and std else "imagenet"
-    return LibraryNet(f"timm:{name}", rows, channels, spec, height, make, make_published)
+    return LibraryNet(
+        f"timm:{name}",
+        rows or 1000,
+        channels,
+        spec,
+        height,
+        make,
+        make_published,
+        headless=not rows,
+    )
 
 
 def converted(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from hardy.imports import nearest
 from hardy.models.library_net import LibraryNet, imported
 from hardy.models.normalize import spec_of
+from hardy.models.state_dicts import shortened
+
+# In training these two give the logits of side branches as well, which are left out here.
+SIDE_BRANCHES = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 
 
 def torchvision_net(name: str) -> LibraryNet:
@@ -20,14 +24,17 @@ def torchvision_net(name: str) -> LibraryNet:
         raise ValueError(f"torchvision has no network {name!r}{nearest(name, names)}")
     weights = models.get_model_weights(name).DEFAULT
     like = weights.transforms()
-    size = like.crop_size[0]
-    # In training these two give the logits of side branches as well.
-    usual = {"aux_logits": False} if name in ("googlenet", "inception_v3") else {}
+    size, rows = like.crop_size[0], len(weights.meta["categories"])
+    branches = SIDE_BRANCHES.get(name, ())
 
     def make(num_classes: int, in_channels: int, input_size: int | None) -> nn.Module:
-        more: dict[str, Any] = usual | ({"init_weights": True} if usual else {})
-        if input_size is not None and name.startswith("vit_"):
-            more["image_size"] = input_size
+        more: dict[str, Any] = {}
+        if branches:
+            # Their published weights take pixels from -1 to 1: from what the normalisation gives
+            # torchvision makes them so, inside the network, for three channels.
+            more = {"aux_logits": False, "init_weights": True, "transform_input": in_channels == 3}
+        if name.startswith("vit_"):
+            more["image_size"] = size if input_size is None else input_size
         network = models.get_model(name, weights=None, num_classes=num_classes, **more)
         return network if in_channels == 3 else _with_channels(network, in_channels)
 
@@ -40,13 +47,24 @@ def torchvision_net(name: str) -> LibraryNet:
             raise ValueError(f"they are of pictures of {size}×{size}: use --input-size {size}")
         network = make(num_classes, in_channels, None)
         own = network.state_dict()
-        given = models.get_model(name, weights=weights, **usual).state_dict()
-        taken = {key: given[key] for key in own if given[key].shape == own[key].shape}
-        network.load_state_dict(own | taken)
-        return network, [key for key in own if key not in taken]
+        given = models.get_model(name, weights=weights).state_dict()
+        new = [key for key in own if key not in given or given[key].shape != own[key].shape]
+        other = [key for key in new if not _of_classes(own[key], given.get(key), num_classes, rows)]
+        if other:
+            raise ValueError(f"they do not fit the network in {shortened(other)}")
+        network.load_state_dict({key: own[key] if key in new else given[key] for key in own})
+        return network, new
 
-    rows, spec = len(weights.meta["categories"]), spec_of(like.mean, like.std)
-    return LibraryNet(f"torchvision:{name}", rows, 3, spec, size, make, make_published)
+    spec = spec_of(like.mean, like.std)
+    return LibraryNet(
+        f"torchvision:{name}", rows, 3, spec, size, make, make_published, unused=branches
+    )
+
+
+def _of_classes(own: Tensor, given: Tensor | None, num_classes: int, rows: int) -> bool:
+    """Whether an entry and the published one differ in the number of classes only."""
+    expected = (rows, *own.shape[1:])
+    return given is not None and own.shape[:1] == (num_classes,) and given.shape == expected
 
 
 def _with_channels(network: nn.Module, in_channels: int) -> nn.Module:

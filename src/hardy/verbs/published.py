@@ -50,4 +50,4 @@ def published(asked: config.Train, data: DataSet) -> Checkpoint:
     if not new:
         return transferred(asked, found, data)
     whom = f"the published weights of {library.model}"
-    return reported(found, new, whom, library.num_classes, data)
+    return reported(found, new, whom, 0 if library.headless else library.num_classes, data)
