@@ -82,7 +82,7 @@ def in_order(data: DataSet) -> Split:
     parts = (data.train, data.val, data.test)
     order = torch.cat([part.index for part in parts]).argsort()
     return Split(
-        torch.cat([part.images for part in parts])[order],
+        torch.cat([part.images[:] for part in parts])[order],
         torch.cat([part.labels for part in parts])[order],
         torch.arange(len(order)),
         data.name,

@@ -79,7 +79,7 @@ def draw(split: Split, path: Path) -> None:
             pen.text((left, line * (HEAD - 3)), word, fill="black", font_size=13)
         for severity in SEVERITIES[:1] if name == "clean" else SEVERITIES:
             shown = split if name == "clean" else corrupted(split, name, severity)
-            picture = np.ascontiguousarray(shown.images[0].permute(1, 2, 0).numpy())
+            picture = np.ascontiguousarray(shown.images[:1][0].permute(1, 2, 0).numpy())
             large = Image.fromarray(picture).resize((cell, cell), Image.Resampling.NEAREST)
             page.paste(large, (left, 2 * HEAD + (severity - 1) * (cell + GAP)))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,12 +3,15 @@
 OMP_NUM_THREADS=1 python benchmarks/streaming.py throughput
 OMP_NUM_THREADS=1 python benchmarks/streaming.py workers
 python benchmarks/streaming.py memory
+OMP_NUM_THREADS=1 python benchmarks/streaming.py costs
 
 throughput: pictures a second of adversarial training (PGD-10, thin_resnet18) on JPEG files, in
 turn from memory and from disk; also by processor time of all threads, for machines that do other
 work beside it. workers: pictures a second that threads decode, and that the
 processes of torch's DataLoader do. memory: the highest resident memory of a process that loads a
-set and goes through it once. The files are made under --folder (a temporary one).
+set and goes through it once. costs: processor time of one picture and of comparing it with the
+first look, and the memory that the names of files take. The files are made under --folder (a
+temporary one).
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,7 +38,11 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from hardy.data import Augment, DataSet, Split, Streaming, batches, load_data
-from hardy.data.stream import Streamed
+from hardy.data.archive import listing
+from hardy.data.cache import key_of
+from hardy.data.encoded import Encoded
+from hardy.data.pictures import is_picture
+from hardy.data.stream import Streamed, hashes_of
 
 KINDS = 256  # different pictures; the others are links to them
 
@@ -42,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("throughput", "workers", "memory", "pass"))
+    parser.add_argument("what", choices=("throughput", "workers", "memory", "costs", "pass"))
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
@@ -57,9 +66,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
         os.environ["HARDY_CACHE"] = f"{folder}/cache"
-        {"throughput": throughput, "workers": workers, "memory": memory}[asked.what](
-            asked, Path(folder)
-        )
+        modes = {"throughput": throughput, "workers": workers, "memory": memory, "costs": costs}
+        modes[asked.what](asked, Path(folder))
 
 
 def made(root: Path, count: int, width: int, height: int) -> Path:
@@ -199,6 +207,43 @@ def memory(asked: argparse.Namespace, folder: Path) -> None:
         print(
             f"| {count} | {count * 3 * 128 * 128 / 2**20:.0f} | {' | '.join(peaks)} |", flush=True
         )
+
+
+def costs(asked: argparse.Namespace, folder: Path) -> None:
+    print("| JPEG files | to read and decode, µs | to compare, µs |")
+    print("|---|---:|---:|")
+    for name, side, image_size in (("32×32", (32, 32), None), ("to 224×224", (400, 300), 224)):
+        root = made(folder / f"{side[0]}", KINDS, *side)
+        images = loaded(root, "on", 0, image_size).train.images
+        assert isinstance(images, Streamed) and isinstance(images.source, Encoded)
+        unknown = replace(images, source=replace(images.source, known=None))
+        pictures = images[:].numpy()
+        whole = _least(lambda images=unknown: images[:], asked.rounds) / len(images)
+        check = _least(lambda of=pictures: [hashes_of(x[None]) for x in of], asked.rounds)
+        print(f"| {name} | {whole * 1e6:.0f} | {check / len(images) * 1e6:.0f} |")
+    root = folder / "names"
+    for number in range(20_000):
+        file = root / f"class {number % 20:02}" / f"n01440764_{number:06}.JPEG"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    for what, walk in (
+        ("listing", lambda: listing(root, is_picture)),
+        ("key", lambda: key_of(root, "folder", None)),
+    ):
+        tracemalloc.start()
+        walk()
+        print(f"{what}: {tracemalloc.get_traced_memory()[1] / 20_000:.0f} bytes a file at the most")
+        tracemalloc.stop()
+
+
+def _least(work: Callable[[], object], rounds: int) -> float:
+    """Processor time, s, of the fastest of some rounds."""
+    spent = []
+    for _ in range(rounds):
+        began = time.process_time()
+        work()
+        spent.append(time.process_time() - began)
+    return min(spent)
 
 
 def one_pass(asked: argparse.Namespace) -> None:

@@ -35,7 +35,8 @@ FEW = {
 def commands() -> list[list[str]]:
     blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
-    assert lines[0].startswith("pip install ") and all("hardy" in line for line in lines)
+    assert lines[0].startswith("pip install ")
+    assert all(line.startswith("hardy ") for line in lines[1:])
     return [shlex.split(line)[1:] for line in lines[1:]]
 
 

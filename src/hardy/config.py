@@ -154,8 +154,9 @@ class OnData:
     limit: MaybeCount = None
     """At most this many pictures of train, or of test in evaluate; unset: all."""
     stream: Literal["auto", "on", "off"] = "auto"
-    """Read the pictures of folder:, parquet: and tiny-imagenet from disk as they are needed; auto:
-    where they would take more than a third of the free memory, or half of the GPU's."""
+    """Read the pictures of folder: (archives too), parquet: and tiny-imagenet from disk as they
+    are needed; auto: where they would take more than a quarter of the free memory, or half of the
+    GPU's. Those of other data stay in memory, and go to the device in batches."""
     workers: MaybeCount = None
     """Threads that decode them ahead, in each process; unset: one for each core, at most 16."""
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from hardy.data import cache as stored
 from hardy.data import folder
 from hardy.data.raw import Raw
 
@@ -78,3 +80,41 @@ def test_a_cache_that_cannot_be_written_is_no_error(root, decoded, cache):
     cache.write_bytes(b"a file where the folder should be")
     assert same(folder.load(root), folder.load(root))
     assert len(decoded) == 2
+
+
+def test_the_key_hangs_on_no_order_and_on_all_that_is_there(root, monkeypatch):
+    """Of files a directory gives in another order, and of each change to them."""
+    (root / "c" / "d").mkdir(parents=True)
+    first, real = stored.key_of(root, "x", 4), os.walk
+
+    def backwards(*args, **kwargs):
+        for top, folders, files in real(*args, **kwargs):
+            folders.reverse()
+            files.reverse()
+            yield top, folders, files
+
+    monkeypatch.setattr(os, "walk", backwards)
+    assert stored.key_of(root, "x", 4) == first
+    monkeypatch.undo()
+    keys = {first, stored.key_of(root, "x", 5), stored.key_of(root, "y", 4)}
+    (root / "c" / "d").rmdir()
+    keys.add(stored.key_of(root, "x", 4))
+    os.utime(root / "a" / "1.png", ns=(1, 1))
+    keys.add(stored.key_of(root, "x", 4))
+    (root / "a" / "1.png").rename(root / "a" / "9.png")
+    keys.add(stored.key_of(root, "x", 4))
+    assert len(keys) == 6
+
+
+def test_no_file_is_kept_for_the_key(tmp_path):
+    """A few hundred bytes each would be gigabytes of a large set."""
+    for row in range(20):
+        (tmp_path / f"{row:02}").mkdir()
+        for each in range(100):
+            (tmp_path / f"{row:02}" / f"a picture {each:04}.jpeg").touch()
+    stored.key_of(tmp_path, "x", None)
+    tracemalloc.start()
+    stored.key_of(tmp_path, "x", None)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 200 * 2000, "the names of one folder at a time"

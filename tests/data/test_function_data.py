@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -90,6 +91,15 @@ def test_class_names_by_any_way():
     assert by_key.classes == load_data(lambda: {"train": items}).classes == ("dog", "cat")
 
 
+def test_names_are_numbered_by_the_classes_that_stand_beside_them():
+    named = np.array(["owl", "cat"])[LABELS]
+    pairs = Items(list(zip(PICTURES, named.tolist(), strict=True)), ["owl", "cat", "dog"])
+    for made in ({"all": (PICTURES, named), "classes": ["owl", "cat", "dog"]}, pairs):
+        data = load_data(lambda made=made: made)
+        assert data.classes == ("owl", "cat", "dog")
+        assert torch.equal(data.train.labels, torch.from_numpy(LABELS)[data.train.index])
+
+
 def test_items_are_resized_as_picture_files_and_grey_ones_coloured():
     pairs = [(Image.fromarray(PICTURES[0]), 0), (Image.fromarray(PICTURES[1]).convert("L"), 1)]
     wide = Image.fromarray(np.repeat(PICTURES[2], 3, axis=1)).resize((24, 8))
@@ -152,6 +162,9 @@ def as_float(made: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarra
 
 
 GOOD = (PICTURES, LABELS)
+WHOLE = io.BytesIO()
+Image.fromarray(RNG.integers(0, 256, (64, 64, 3), np.uint8)).save(WHOLE, "JPEG")
+CUT_OFF = Image.open(io.BytesIO(WHOLE.getvalue()[: WHOLE.tell() // 2]))  # only its head is read
 
 
 @pytest.mark.parametrize(
@@ -175,6 +188,27 @@ GOOD = (PICTURES, LABELS)
         ({"all": GOOD, "test": GOOD}, "gives all, test, which overlap"),
         ({"val": GOOD, "validation": GOOD}, "gives val, validation, which overlap"),
         ({"all": GOOD, "classes": ["a", "a"]}, "has 'a' twice"),
+        ({"all": GOOD, "classes": 10}, r"classes of .* is int64 \(\): save the names as strings"),
+        (
+            {"train": Items([(PICTURES[0], 0)], ["a", "b"]), "classes": 10},
+            r"classes of .* is int64 \(\): save the names",
+        ),
+        (
+            {"all": (PICTURES, np.array(["a", "b"])[LABELS]), "classes": ["a", "c"]},
+            r"has the label 'b', which is none of its classes \(a, c\): add it or correct it",
+        ),
+        (
+            Items([(Image.fromarray(np.full((4, 4), 200, np.int32)), 0)]),
+            "item 0 of .* has a picture of Pillow's mode I, 32 bits a pixel: give pixels of 8 bits",
+        ),
+        (
+            Items([(Image.fromarray(np.full((4, 4), 0.9, np.float32)), 0)]),
+            r"item 0 of .* Pillow's mode F, .* that is \(x \* 255\)\.round",
+        ),
+        (
+            Items([(CUT_OFF, 0)]),
+            r"item 0 of .*ImageFile\.py, line \d+: OSError: .*: correct it there",
+        ),
         ({"all": GOOD, "classes": ["a", "b", "c"][:1]}, "has the label 1: expected 0 to 0"),
         (
             {"train": GOOD, "test": (PICTURES[..., :2, :2, :], LABELS)},

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from hardy.data import DataSet, Mix, Split, batches, joined, load_data, load_extra
+from hardy.data import DataSet, Mix, Split, Streaming, batches, joined, load_data, load_extra
+from hardy.data.stream import Streamed
 
 NAMES = ("cat", "dog", "eel")
+ON = Streaming("on", workers=2)
 
 
 def dataset(
@@ -253,3 +255,28 @@ def test_a_joined_split_trains_in_its_mix(generated):
     both = joined(data.train, load_extra(generated(), None, data))
     found = list(batches(both, 3, seed=0, shuffle=True, drop_last=True, mix=Mix(9, 0.7)))
     assert [(batch.index >= 2**40).tolist() for batch in found] == [[False, True, True]] * 3
+
+
+def test_the_columns_that_are_asked_for_are_those_of_the_extra_file_too(tmp_path: Path, picture):
+    """A file that has no such column is read by its only one."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    images = [{"bytes": picture((200 + row, 0, 0))} for row in range(6)]
+    labels = pa.array([row % 3 for row in range(6)])
+    two = {"photo": images, "thumb": images[::-1], "coarse": labels, "fine": labels}
+    pq.write_table(pa.table(two), tmp_path / "two.parquet")
+    pq.write_table(pa.table({"image": images, "kind": labels}), tmp_path / "one.parquet")
+    for name, reds in (("two", range(205, 199, -1)), ("one", range(200, 206))):
+        spec = f"parquet:{name}.parquet"
+        extra = load_extra(spec, tmp_path, dataset(), image_column="thumb", label_column="coarse")
+        assert extra.images[slice(0, 6)][:, 0, 0, 0].tolist() == list(reds)
+        assert extra.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    with pytest.raises(ValueError, match=r"two\.parquet has several columns of encoded pictures"):
+        load_extra("parquet:two.parquet", tmp_path, dataset(), label_column="coarse")
+
+
+def test_what_is_no_files_goes_to_the_device_in_batches_where_that_is_asked(generated):
+    own = dataset()
+    lazy, held = (load_extra(generated(), None, own, streaming=s) for s in (ON, Streaming()))
+    assert isinstance(lazy.images, Streamed) and not isinstance(held.images, Streamed)
+    both = joined(own.train, lazy)
+    assert torch.equal(both.pixels(slice(0, 15)), joined(own.train, held).pixels(slice(0, 15)))

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hardy.data import columns, folder, load_data, tables
+from hardy.data import Streaming, columns, folder, load_data, room, tables
 from hardy.data.parquet import load
+from hardy.data.stream import Streamed
 from hardy.data.table_files import split_of
 
 pa = pytest.importorskip("pyarrow")
@@ -188,7 +189,11 @@ def test_a_column_that_is_declared_comes_before_other_numbers():
             None,
             r"several .* \(a, b\): give --image-column one of a",
         ),
-        ({"text": pa.string()}, None, r"has no encoded pictures: .* one of text \(string\)"),
+        (
+            {"text": pa.string()},
+            None,
+            r"has no column of pictures \(its columns are text \(string\)\): add one of encoded",
+        ),
         ({"image": pa.list_(IMAGE)}, None, r"column image of x has the type list<.*another of"),
         ({"image": IMAGE}, "photo", r"has no column 'photo': give --image-column one of image"),
         (
@@ -202,6 +207,27 @@ def test_columns_of_pictures_that_cannot_be_chosen(fields, asked, message):
     with pytest.raises(ValueError, match=message) as caught:
         columns.image_column(pa.schema(fields), asked, "x")
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_without_labels_says_what_it_has(tmp_path: Path, picture):
+    pq.write_table(pa.table({"image": [picture()] * 4}), tmp_path / "x.parquet")
+    with pytest.raises(ValueError) as caught:
+        load(tmp_path / "x.parquet")
+    assert str(caught.value) == (
+        "x.parquet has no column of labels (its columns are image (binary)): add one of whole "
+        "numbers or names"
+    )
+
+
+def test_auto_takes_it_by_its_rows_and_first_picture(written, monkeypatch):
+    root = written("train-0.parquet", [(row, row % 2) for row in range(30)])
+    written("train-1.parquet", [(row, row % 2) for row in range(10)])
+    for size, image_size in ((4, None), (9, 9)):
+        whole = 40 * 3 * size**2
+        for free, lazy in ((4 * whole, False), (4 * whole - 1, True)):
+            monkeypatch.setattr(room, "free_memory", lambda free=free: free)
+            part = load(root, image_size, streaming=Streaming("auto", 0)).parts["train"]
+            assert isinstance(part.images, Streamed) == lazy
 
 
 @pytest.mark.parametrize("meta", [b"{", b"[]", b'{"info": null}', b'{"info": {"features": []}}'])

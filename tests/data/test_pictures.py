@@ -9,7 +9,7 @@ from PIL import Image
 
 from hardy.data.archive import Member
 from hardy.data.folder import load
-from hardy.data.pictures import decode, decoded
+from hardy.data.pictures import decode, decoded, probed
 
 # Two by two in reading order: what each of Exif's eight orientations stores of it (JEITA CP-3451).
 UPRIGHT = np.array([[10, 80], [160, 240]], np.uint8)
@@ -78,6 +78,19 @@ def test_a_single_picture_that_cannot_be_used_is_named(picture, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 15)
     with pytest.raises(ValueError, match=r"^x\.png has more than the 15 pixels"):
         decoded(picture(), "x.png", 3, 4)
+
+
+def test_pictures_of_another_form_are_told_how_they_differ(picture):
+    wide, square = Member("b.png", picture(size=(6, 4))), Member("a.png", picture())
+    with pytest.raises(ValueError) as caught:
+        probed([wide, square], None)
+    assert str(caught.value) == "b.png has 6×4 pixels and is not square: pass --image-size N"
+    with pytest.raises(ValueError) as caught:
+        probed([square, wide], None)
+    assert str(caught.value) == (
+        "b.png has 6×4 pixels, but pictures must be square and of one size (the first has 4×4): "
+        "pass --image-size N"
+    )
 
 
 def test_transparency_is_dropped_without_a_word(recwarn):

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hardy.data import DataSet, Split, augment_of, load_data
+from hardy.data import DataSet, Split, Streaming, augment_of, load_data
 from hardy.data.chained import Held
+from hardy.data.handed import handed_in
 from hardy.data.pictures import decoded
 from hardy.data.raw import Part, Raw
 from hardy.data.reshape import reshaped, reshaped_data, reshaped_raw
@@ -115,7 +116,17 @@ def test_a_data_set_that_is_cut_already():
     found = reshaped_data(data, 4, 1)
     assert torch.equal(pictures(found.val), torch.from_numpy(reshaped(COLOUR, 4, 1)))
     assert (found.normalization, found.flips) == ("none", True)
-    assert reshaped_data(data, None, None) is data
+    for image_size, channels in ((None, None), (COLOUR.shape[-1], 3), (COLOUR.shape[-1], None)):
+        assert reshaped_data(data, image_size, channels) is data
     held = replace(split, images=Streamed.whole(Held(torch.from_numpy(COLOUR)), 0))
     with pytest.raises(ValueError, match=r"train are streamed, .* give image_size and channels to"):
         reshaped_data(replace(data, train=held), 4, None)
+
+
+def test_a_data_set_that_has_the_size_it_is_asked_for_is_known_by_the_same_hash():
+    digits = load_data("digits")
+    assert handed_in(digits, image_size=8, channels=1).provenance == digits.provenance
+    streamed = load_data("digits", streaming=Streaming("on"))
+    assert handed_in(streamed, image_size=8).provenance == digits.provenance
+    hashes = {d.provenance["content_hash"] for d in (digits, handed_in(digits, image_size=4))}
+    assert len(hashes) == 2

@@ -3,6 +3,7 @@ of a method or of a wrapper, is found by itself."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import pkgutil
@@ -52,8 +53,16 @@ def variants(name: str) -> list[Method]:
     """The method with its defaults, and with each other word that one of its fields may be."""
     hints, usual = typing.get_type_hints(find(name)), make(name)
     words = {key: typing.get_args(hint) for key, hint in hints.items() if is_literal(hint)}
-    others = [{key: word} for key, choice in words.items() for word in choice]
-    return [usual, *(m for other in others if (m := replace(usual, **other)) != usual)]
+    others: list[dict[str, Any]] = [{key: w} for key, choice in words.items() for w in choice]
+    return [usual, *(m for other in others if (m := varied(usual, other, others)) != usual)]
+
+
+def varied(usual: Method, other: dict[str, Any], others: list[dict[str, Any]]) -> Method:
+    """The method with another word, and with one more where it is refused alone."""
+    for more in ({}, *others):
+        with contextlib.suppress(ValueError):
+            return replace(usual, **{**more, **other})
+    raise AssertionError(f"{usual!r} is refused with {other}, whatever else it is given")
 
 
 def is_literal(hint: object) -> bool:
@@ -303,7 +312,7 @@ def test_a_wrapper_refuses_the_networks_that_its_base_refuses(kind: Any) -> None
 
 def refuses(method: Method, net: nn.Module) -> bool:
     try:
-        method.check(net)
+        method.check(net, fresh=False)
     except ValueError:
         return True
     return False

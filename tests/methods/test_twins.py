@@ -196,9 +196,9 @@ def test_a_network_without_batchnorm_is_refused_before_a_run() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
     for method in (TWINS(), AWP(TWINS())):
         with pytest.raises(ValueError, match="of every BatchNorm, and the network has none"):
-            method.check(net)
-        method.check(Wings())
-        PGDAT().check(net)
+            method.check(net, fresh=False)
+        assert method.check(Wings(), fresh=False) is None
+        assert PGDAT().check(net, fresh=True) is None
 
 
 def pictures(n: int = 22) -> Split:

@@ -157,6 +157,45 @@ def test_a_file_of_one_library_is_read_into_the_other(tmp_path: Path) -> None:
             torch.testing.assert_close(found.model(X), logits(theirs, X, normalized=True))
 
 
+def test_statistics_of_pixels_from_0_to_255(tmp_path: Path, resnet: nn.Module) -> None:
+    front = {"mean": 255 * per_channel(MEAN), "std": 255 * per_channel(STD)}
+    path = written(tmp_path / "a.pt", front | under("model.", resnet.state_dict()))
+    found = read_checkpoint(path, model="timm:resnet18")
+    assert found.architecture.normalize == "imagenet"
+    assert "mean and std are of pixels from 0 to 255: both were divided by 255" in found.notes
+    with torch.no_grad():
+        torch.testing.assert_close(found.model(X), logits(resnet, X, normalized=True))
+    # A std says nothing of that.
+    front = {"mean": torch.tensor([0.5, 0.5, 1.0]), "std": torch.tensor([255.0, 2.0, 1.0])}
+    path = written(tmp_path / "a.pt", front | under("model.", resnet.state_dict()))
+    found = read_checkpoint(path, model="timm:resnet18")
+    assert found.architecture.normalize == "0.5,0.5,1.0/255.0,2.0,1.0"
+    assert not any("0 to 255" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_side_branches_in_a_file_are_left_out(tmp_path: Path, prefix: str) -> None:
+    with torch.device("meta"):
+        make = torchvision.models.googlenet
+        shapes = make(num_classes=4, aux_logits=True, init_weights=False).state_dict()
+    # One number for each tensor: a file of its true size would say no more.
+    state = {key: torch.ones(()).expand(value.shape) for key, value in shapes.items()}
+    many = sum(key.startswith("aux1.") for key in state)
+    path = written(tmp_path / "a.pth", under(prefix, state))
+    found = read_checkpoint(path, model="torchvision:googlenet")
+    assert found.architecture.num_classes == 4
+    for part in ("aux1", "aux2"):
+        note = f"left out {many} entries of {part}, which the network does not use"
+        assert note in found.notes
+    # Only those, and only there.
+    path = written(tmp_path / "a.pth", under(prefix, state | {"aux3.bias": torch.ones(2)}))
+    with pytest.raises(ValueError, match=r"unexpected: .*aux3\.bias"):
+        read_checkpoint(path, model="torchvision:googlenet")
+    bare = timm.create_model("resnet18", num_classes=6).state_dict() | {"aux1.bias": torch.ones(2)}
+    with pytest.raises(ValueError, match=r"unexpected: aux1\.bias"):
+        read_checkpoint(written(tmp_path / "a.pth", bare), model="timm:resnet18")
+
+
 def as_its_authors_name_it(name: str) -> str:
     """A weight of timm's ConvNeXt under the name that it has in the authors' code."""
     for ours, theirs in (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import save as saved
 from torch import nn
 
+from hardy.models import hub as hubs
 from hardy.models import load as loading
 from hardy.models.architecture import Architecture
 from hardy.models.hub import Place, fetch, is_hub
@@ -149,12 +151,74 @@ def test_a_config_of_timm_names_network_and_normalisation(
     hub.repo(ME, {"model.safetensors": state, "config.json": json.dumps(about).encode()})
     notes = read_checkpoint("hub:me/net").notes
     assert built == {"model": "timm:resnet50", "normalize": "0.5/0.25"}
-    assert "its config.json says timm:resnet50" in notes
-    read_checkpoint("hub:me/net", normalize="none")
+    assert "its config.json says timm:resnet50, normalisation 0.5/0.25" in notes
+    notes = read_checkpoint("hub:me/net", normalize="none").notes
     assert built == {"model": "timm:resnet50", "normalize": "none"}
-    # A network that the user names is not given the file's normalisation.
-    read_checkpoint("hub:me/net", model="small_resnet")
-    assert built == {"model": "small_resnet", "normalize": None}
+    assert "its config.json says timm:resnet50" in notes
+    # Each of the two is the user's where it is given, and the other stays.
+    found = read_checkpoint("hub:me/net", model="small_resnet")
+    assert built == {"model": "small_resnet", "normalize": "0.5/0.25"}
+    assert found.notes[1:] == ["its config.json says normalisation 0.5/0.25"]
+    x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(found.model(x), net((x - 0.5) / 0.25))
+    found = read_checkpoint("hub:me/net", model=Architecture("small_resnet", 3, 1, "none").build())
+    assert torch.equal(found.model(x), net((x - 0.5) / 0.25))
+
+
+def described(hub: Hub, net: nn.Module, **config: Any) -> None:
+    about = json.dumps({"architecture": "resnet50", **config}).encode()
+    state = saved(dict(net.state_dict()))
+    hub.repo(ME, {"model.safetensors": state, "config.json": about, "other.safetensors": state})
+
+
+def test_a_config_with_other_arguments_is_no_network_by_name(hub: Hub, net: nn.Module) -> None:
+    pytest.importorskip("vision_ops")
+    usual = {"in_chans": 1, "num_classes": 3, "img_size": 64, "x": None, "drop_path_rate": 0.1}
+    usual["global_pool"] = "avg"
+    described(hub, net, model_args=usual | {"act_layer": "gelu", "output_stride": 8})
+    line = (
+        'hub:me/net: its config.json builds timm:resnet50 with act_layer="gelu", output_stride=8: '
+        "pass --model with a function (import path) that does"
+    )
+    assert mistaken("hub:me/net").startswith(line)
+    for name in ("timm:resnet50", "timm:resnet50.a1_in1k"):
+        with pytest.raises(ValueError, match="output_stride=8"):
+            load("hub:me/net", model=name)
+    found = read_checkpoint("hub:me/net", model="small_resnet", normalize="none")
+    assert same(found.model, net)
+    described(hub, net, model_args=usual)  # as timm writes it of any network: the weights' turn
+    assert "the weights do not fit timm:resnet50" in mistaken("hub:me/net")
+    described(hub, net, model_args=usual | {"global_pool": "max"})
+    assert 'builds timm:resnet50 with global_pool="max":' in mistaken("hub:me/net")
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "spec"),
+    [
+        ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375], "imagenet"),
+        ([127.5], [0.75], "0.5/0.0029411765"),
+        ([0.5], [255], "0.5/255.0"),
+        ([1], [2], "1.0/2.0"),
+    ],
+)
+def test_statistics_of_pixels_from_0_to_255(
+    mean: list[float], std: list[float], spec: str, hub: Hub, net: nn.Module
+) -> None:
+    described(hub, net, pretrained_cfg={"mean": mean, "std": std})
+    held = fetch("hub:me/net")
+    assert held.normalize == spec and held.scaled == (max(mean) > 1)
+    if len(mean) == 1:
+        notes = read_checkpoint("hub:me/net", model="small_resnet").notes
+        assert notes[1].startswith(f"its config.json says normalisation {spec}")
+        assert ("for pixels from 0 to 255" in notes[1]) == held.scaled
+
+
+def test_a_config_is_not_of_a_file_of_another_name(hub: Hub, net: nn.Module) -> None:
+    described(hub, net, mean=[0.5], std=[0.5])
+    held = fetch("hub:me/net:other.safetensors")
+    assert (held.model, held.normalize) == (None, None)
+    assert not any("config.json" in line for line in hub.asked)
+    assert fetch("hub:me/net:model.safetensors").model == "timm:resnet50"
 
 
 @pytest.mark.parametrize(
@@ -248,6 +312,22 @@ def test_what_is_cached_loads_where_the_hub_cannot_be_reached(
     assert offline.normalize == online.normalize == "0.5/0.5"
     assert offline.source == f"hub:me/net at {commit[:7]}"
     assert "OfflineModeIsEnabled" in mistaken("hub:me/other")
+
+
+def test_a_hub_that_never_answers_is_not_waited_for(
+    hub: Hub, net: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    commit = hub.repo(ME, {"pytorch_model.bin": pickled(net)})
+    fetch("hub:me/net")
+    assert 5 <= hubs.WAIT <= 30
+    monkeypatch.setattr(hubs, "WAIT", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        assert fetch("hub:me/net").commit == commit
+        assert "cannot be reached (ReadTimeout" in mistaken("hub:me/other")
 
 
 def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from hardy.models import libraries
@@ -110,6 +111,18 @@ def test_side_branches_are_left_out() -> None:
     assert not any(name.startswith("aux") for name in network.state_dict())
 
 
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_pixels_are_as_the_published_weights_take_them(name: str) -> None:
+    make = factory(f"torchvision:{name}")
+    with torch.device("meta"):
+        network: Any = make(num_classes=5, in_channels=3)
+        grey: Any = make(num_classes=5, in_channels=1)
+    x = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    mean, std = (torch.tensor(v).view(-1, 1, 1) for v in timm_statistics())
+    torch.testing.assert_close(network._transform_input((x - mean) / std), 2 * x - 1)
+    torch.testing.assert_close(grey._transform_input(x[:, :1]), x[:, :1])
+
+
 # names
 
 
@@ -202,6 +215,75 @@ def test_published_weights_of_a_vit_are_resampled(
     state, given = network.state_dict(), theirs.state_dict()
     assert state["pos_embed"].shape == (1, 1 + 4, 192)
     assert torch.equal(state["blocks.3.mlp.fc1.weight"], given["blocks.3.mlp.fc1.weight"])
+
+
+def test_published_weights_without_a_classifier(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name = "vit_tiny_patch16_224"
+    theirs = timm.create_model(name, num_classes=0)
+    file, create = tmp_path / "published.safetensors", timm.create_model
+    save_file(theirs.state_dict(), file)
+    about = {**timm.get_pretrained_cfg(name).to_dict(), "num_classes": 0, "file": str(file)}
+    here = SimpleNamespace(to_dict=lambda: about)
+    monkeypatch.setattr(timm, "get_pretrained_cfg", lambda _: here)
+    overlay = {"file": str(file), "num_classes": 0}
+    monkeypatch.setattr(
+        timm, "create_model", lambda *a, **more: create(*a, pretrained_cfg_overlay=overlay, **more)
+    )
+    found = library_net(f"timm:{name}")
+    assert found.headless and found.num_classes == 1000
+    # 1,000 is what is built where no number is asked for, and none of theirs.
+    for classes in (5, 1000):
+        network, new = found.published(classes, 3)
+        assert new == ["head.weight", "head.bias"]
+        state, given = network.state_dict(), theirs.state_dict()
+        assert all(torch.equal(state[key], given[key]) for key in given)
+        assert state["head.weight"].shape == (classes, 192)
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [("googlenet", ("aux1", "aux2")), ("inception_v3", ("AuxLogits",))]
+)
+def test_published_weights_leave_the_side_branches_out(
+    monkeypatch: pytest.MonkeyPatch, name: str, side: tuple[str, ...]
+) -> None:
+    weights = torchvision.models.get_model_weights(name)
+    with torch.device("meta"):
+        theirs = torchvision.models.get_model(name, init_weights=False).state_dict()
+        assert {key.split(".")[0] for key in theirs} >= set(side)
+        monkeypatch.setattr(weights, "get_state_dict", lambda *_, **__: theirs)
+        network, new = library_net(f"torchvision:{name}").published(5, 3)
+    assert new == ["fc.weight", "fc.bias"] and network.get_submodule("fc").out_features == 5
+    assert not any(key.startswith(side) for key in network.state_dict())
+
+
+def test_published_weights_of_a_size_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = library_net("torchvision:vit_h_14")
+    weights = torchvision.models.get_model_weights("vit_h_14")
+    with torch.device("meta"):
+        theirs = torchvision.models.vit_h_14(image_size=518).state_dict()
+        monkeypatch.setattr(weights, "get_state_dict", lambda *_, **__: theirs)
+        network, new = library.published(5, 3)
+        again = library(num_classes=5, in_channels=3)
+    assert new == ["heads.head.weight", "heads.head.bias"]
+    for made in (network, again):
+        assert made.state_dict()["encoder.pos_embedding"].shape == (1, 1 + 37**2, 1280)
+
+
+@pytest.mark.parametrize("classes", [5, 1000])
+def test_published_weights_that_do_not_fit(monkeypatch: pytest.MonkeyPatch, classes: int) -> None:
+    get = torchvision.models.get_model
+
+    def other(name: str, *, weights: Any = None, **more: Any) -> nn.Module:
+        return get(name, width_per_group=128) if weights else get(name, weights=None, **more)
+
+    monkeypatch.setattr(torchvision.models, "get_model", other)
+    with pytest.raises(
+        ValueError, match=r"they do not fit the network in layer1\.0\.conv1"
+    ) as error:
+        library_net("torchvision:resnet50").published(classes, 3)
+    assert "fc." not in str(error.value) and "\n" not in str(error.value)
 
 
 def test_published_weights_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -295,7 +295,49 @@ def test_a_module_is_filled_in_place(tmp_path, small):
     assert torch.equal(behind(x), small((x - 0.5) / 0.5))
     # One that normalises by itself is not normalised again.
     own = small_resnet(normalize="0.5/0.5")
-    assert read_checkpoint(path, model=own, normalize="0.5/0.5").model is own
+    assert read_checkpoint(path, model=own, normalize="0.50/0.5").model is own
+
+
+def normalising(num_classes: int = 10, in_channels: int = 1) -> nn.Module:
+    """A network that takes no normalize, and has its own."""
+    return small_resnet(num_classes, in_channels, normalize="0.5/0.25")
+
+
+@pytest.mark.parametrize("handed_in", [True, False])
+def test_a_network_that_normalises_is_normalised_once(tmp_path, small, handed_in):
+    def read(path, **more):
+        return read_checkpoint(
+            path, model=normalising() if handed_in else f"{__name__}:normalising", **more
+        )
+
+    x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = small((x - 0.5) / 0.25)
+    state = small.state_dict()
+    same_there = state | {"mean": torch.tensor([0.5]), "std": torch.tensor([0.25])}
+    for said in (None, "0.5/0.25", "0.50/0.250"):
+        for value in (state, same_there):
+            found = read(write(tmp_path / "a.pt", value), normalize=said)
+            assert torch.equal(found.model(x), expected)
+            assert found.architecture.normalize == "0.5/0.25" and found.notes == []
+    # Built anew from what is known of it, it is the same.
+    again = Architecture(f"{__name__}:normalising", 10, 1, "0.5/0.25").build()
+    assert sum(isinstance(module, Normalize) for module in again.modules()) == 1
+    found = read(tmp_path / "a.pt", normalize="none")
+    assert torch.equal(found.model(x), expected)
+    assert found.notes == ["none is put before the network, which itself normalises by 0.5/0.25"]
+    # What the file says otherwise is not used, and what the user does is a mistake.
+    other = state | {"mean": torch.tensor([0.3]), "std": torch.tensor([0.7])}
+    found = read(write(tmp_path / "a.pt", other))
+    assert torch.equal(found.model(x), expected)
+    unused = "was not used, as the network itself normalises by 0.5/0.25"
+    assert found.notes == [f"normalisation 0.3/0.7 of the file's mean and std {unused}"]
+    with pytest.raises(ValueError, match=r"normalises its pixels by 0.5/0.25, and 0.3/0.7 was"):
+        read(tmp_path / "a.pt", normalize="0.3/0.7")
+    ours = tmp_path / "a.safetensors"
+    save(ours, small, Architecture("absent:make", 10, 1, "0.3/0.7"), classes=[], extra={})
+    found = read(ours)
+    assert torch.equal(found.model(x), expected)
+    assert found.notes == [f"normalisation 0.3/0.7 of the file's description {unused}"]
 
 
 # errors

@@ -86,7 +86,7 @@ def method_of(name: str, wrapping: str) -> Method:
 def takes(name: str, kind: str) -> bool:
     """Whether the method can train that network."""
     try:
-        make(name).check(net(kind))
+        make(name).check(net(kind), fresh=False)
     except ValueError:
         return False
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ import torch
 from hardy import config
 from hardy.methods.pgd_at import PGDAT
 from hardy.methods.standard import Standard
+from hardy.models.architecture import Architecture
 from hardy.training.phases import Probing
+from hardy.verbs.inputs import placed
 from hardy.verbs.job import job_of
 
 ASKED = config.Train(data="digits", model="small_resnet", eps=0.1, steps=2, limit=128, epochs=4)
@@ -108,3 +111,42 @@ def test_the_callers_random_numbers_are_left_alone() -> None:
     torch.manual_seed(3)
     job_of(ASKED)
     assert torch.equal(torch.rand(2), expected)
+
+
+def test_no_layout_in_which_a_convolution_overruns() -> None:
+    slim = placed(Architecture("slim_resnet18", 3, 3, "none").build(), torch.device("cpu"))
+    for _ in range(4):  # it took torch down with it at this size
+        slim(torch.rand(16, 3, 64, 64)).sum().backward()
+    assert slim.get_parameter("conv1.weight").is_contiguous()
+    thin = placed(Architecture("thin_resnet18", 3, 3, "none").build(), torch.device("cpu"))
+    weight = thin.get_parameter("conv1.weight")
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_twins_say_that_they_have_nothing_to_go_on_from(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for awp in (0.0, 0.005):
+        job = job_of(replace(ASKED, method="twins", awp=awp))
+        assert job.caution and "this network was new" in job.caution
+        assert job.caution in " ".join(capsys.readouterr().err.split())
+        assert job.method.check(job.model, fresh=False) is None
+    assert job_of(replace(ASKED, method="pgd_at")).caution is None
+
+
+def test_a_network_that_normalises_by_itself_is_written_down_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_normal.py").write_text(
+        "from torch import nn\n"
+        "from hardy.models.normalize import Normalize\n"
+        "def make(num_classes, in_channels):\n"
+        "    own = Normalize([0.5], [0.25])\n"
+        "    return nn.Sequential(own, nn.Flatten(), nn.Linear(64, num_classes))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    asked = replace(ASKED, model="own_normal:make")
+    for given in (None, "none", "0.5/0.25"):
+        assert job_of(replace(asked, normalize=given)).architecture.normalize == "0.5/0.25"
+    with pytest.raises(ValueError, match=r"by 0.5/0.25, and 0/1 was given: leave --normalize out"):
+        job_of(replace(asked, normalize="0/1"))

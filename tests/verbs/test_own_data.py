@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from verb_runs import TRAIN, hardy, replaced, weights
+from verb_runs import SMALL, TRAIN, hardy, replaced, weights
 
 import hardy as package
 from hardy.evaluation.results import read
@@ -61,6 +61,33 @@ def test_a_mistake_in_it_is_one_line_before_anything_is_written(
     (line,) = capsys.readouterr().err.splitlines()
     assert "the label array of digits_of_mine:broken has the type float64" in line
     assert not (tmp_path / "t").exists()
+
+
+OTHER_EACH_TIME = """
+import numpy as np
+
+def load():
+    random = np.random.default_rng()
+    return random.integers(0, 256, (400, 8, 8), dtype=np.uint8), np.arange(400) % 10
+"""
+
+
+@pytest.mark.slow
+def test_pictures_that_differ_between_processes_end_the_run_in_one_line(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    words = replaced(replaced(ONCE, "--limit", "200"), "--test-limit", "50")
+    assert hardy(*words, "--out", tmp_path / "net") == 0  # of digits
+    (tmp_path / "other_each_time.py").write_text(OTHER_EACH_TIME)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    flags = ("--data", "other_each_time:load", "--devices", "2")
+    evaluate = ("evaluate", tmp_path / "net", *SMALL, "--preflight-pictures", "0")
+    for out, verb in (("train", words), ("evaluate", evaluate)):
+        capsys.readouterr()
+        assert hardy(*verb, *flags, "--out", tmp_path / out) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith("hardy: the processes of this run have different ")
+        assert "test pictures: a function that gives data must give the same each time" in line
 
 
 def test_the_same_function_from_python_gives_the_same_weights(module: str, tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ to criticality, RiFT and evaluation."""
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -61,6 +63,34 @@ def test_published_weights_are_a_start_from_elsewhere(theirs: nn.Module) -> None
     assert not torch.equal(fc[0], fc[1])
     said = job_of(asked(model="timm:resnet18", pretrained=True, normalize="none"))
     assert said.architecture.normalize == "none"
+
+
+def test_weights_without_a_classifier_are_not_said_to_have_classes(
+    theirs: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = {**timm.get_pretrained_cfg("resnet18").to_dict(), "num_classes": 0}
+    monkeypatch.setattr(
+        timm, "get_pretrained_cfg", lambda _: SimpleNamespace(to_dict=lambda: about)
+    )
+    job = job_of(asked(model="timm:resnet18", pretrained=True, input_size=32))
+    assert job.start is not None and job.start.extra["transfer"]["classes"] == [0, 10]
+    (note,) = job.start.notes
+    assert note.endswith("new: fc.weight, fc.bias (there was none; 10 classes)")
+
+
+def test_a_classifier_layer_of_as_many_classes_is_kept_and_that_is_said(
+    theirs: nn.Module, tmp_path: Path
+) -> None:
+    labels = np.arange(3000) % 1000
+    np.savez(tmp_path / "a.npz", image=np.zeros((3000, 8, 8, 3), np.uint8), label=labels)
+    many = {"data": f"npz:{tmp_path / 'a.npz'}", "channels": None, "input_size": 32}
+    job = job_of(asked(model="timm:resnet18", pretrained=True, **many))
+    assert_same(job.model.get_submodule("model").state_dict(), theirs.state_dict())
+    assert job.start is not None
+    (note,) = job.start.notes
+    assert "the classifier layer of their 1000 classes: --num-classes 1000 makes" in note
+    job = job_of(asked(model="timm:resnet18", pretrained=True, num_classes=1000, **many))
+    assert job.start is not None and "new: model.fc.weight" in job.start.notes[-1]
 
 
 def test_a_new_network_of_a_library_has_the_normalisation_of_the_data() -> None:

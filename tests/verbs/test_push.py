@@ -26,6 +26,7 @@ from hardy.evaluation.results import FILE_NAME, Measurement, Results, read
 from hardy.models.architecture import Architecture
 from hardy.models.hub import Place
 from hardy.models.load import read_checkpoint, save
+from hardy.reporting.card import card as drawn
 from hardy.reporting.card_metadata import About, metadata
 from hardy.verbs.pathless import must_hold_none, paths_in, without_paths
 from hardy.verbs.publication import CARD, description
@@ -368,6 +369,30 @@ def test_the_environment_leads_a_process_of_its_own_to_the_hub(
     assert read(tmp_path / "there").one("clean accuracy").subject == "me/net"
 
 
+@pytest.mark.parametrize(
+    ("data", "setting", "flags"),
+    [
+        ("flowers", {}, "--data folder:PATH --image-size 48 --channels 3"),
+        ("digits", {}, "--data digits"),
+        ("digits", {"image_size": 48}, "--data digits --image-size 48"),
+    ],
+)
+def test_the_card_says_of_which_size_the_pictures_are(
+    data: str, setting: dict[str, Any], flags: str
+) -> None:
+    spec = Architecture("resnet18", 2, 3, "none").described()
+    about = About("me/net", spec, False, (), 48, setting, None, ())
+    results = Results("train", facts={"data": data})
+    where = {"norm": "linf", "eps": 8 / 255, "steps": 10, "restarts": 1}
+    results.measurements = [
+        Measurement("robust accuracy", 0.5, "test", 10, interval=(0.1, 0.9), setting=where)
+    ]
+    found = drawn(results, about)
+    assert f"hardy evaluate hub:me/net {flags} --norm linf --eps 8/255\n" in found
+    assert "of shape (B, 3, 48, 48) to logits" in found
+    assert "in pixels of the range 0 to 1 of pictures of 48×48." in found
+
+
 def test_metadata_holds_any_text_as_it_is() -> None:
     evil = (
         "a\nlicense: stolen",
@@ -378,7 +403,7 @@ def test_metadata_holds_any_text_as_it_is() -> None:
         "1e3",
         "\u2028\x85é😀",
     )
-    about = About("me/net", {}, False, (), {}, None, evil)
+    about = About("me/net", {}, False, (), None, {}, None, evil)
     results = Results("train", facts={"data": 'my "set"\n---\n'})
     results.measurements = [
         Measurement("clean accuracy", 0.1 + 0.2, "test: a", 10, interval=(0.1, 0.5))

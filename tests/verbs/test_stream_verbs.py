@@ -135,6 +135,13 @@ def test_how_pictures_are_kept_follows_the_flags(monkeypatch: pytest.MonkeyPatch
     assert {"stream", "workers"} <= {f.name for f in fields(config.OnData)}
 
 
+def test_what_is_no_files_trains_alike_from_memory_in_batches(tmp_path: Path):
+    command = replaced(replaced(TRAIN, "--epochs", "1"), "--limit", "192")
+    for stream in ("off", "on"):
+        assert hardy(*command, "--stream", stream, "--out", tmp_path / stream) == 0
+    is_same(tmp_path / "on", tmp_path / "off")
+
+
 def test_a_streamed_set_from_python(pictures: Path, in_memory: Path, tmp_path: Path):
     data = load_data(
         f"folder:{pictures}", val_fraction=0.2, limit_train=192, streaming=Streaming("on", 1)

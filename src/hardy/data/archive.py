@@ -33,16 +33,22 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class Spot:
-    """A stretch of bytes of a file: of an archive, those of a member that is not compressed."""
+    """A stretch of bytes of a file: of an archive, those of a member that is not compressed.
+    crc: their CRC-32, -1 where the archive has none."""
 
     file: Path
     start: int
     size: int
+    crc: int = -1
 
     def read(self) -> bytes:
+        """The bytes. Raises OSError where they are not those of the CRC."""
         with self.file.open("rb", buffering=0) as file:
             file.seek(self.start)
-            return file.read(self.size)
+            data = file.read(self.size)
+        if self.crc not in (-1, zlib.crc32(data)):
+            raise OSError("its bytes do not fit their CRC-32")
+        return data
 
 
 @dataclass(frozen=True)
@@ -107,8 +113,9 @@ def listing(path: Path, wanted: Callable[[str], bool]) -> Listing:
 
 
 def entries(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
-    """All folders and the files whose names are wanted, as they come, one open at a time; to be
-    gone through inside of `readable(path)`. Raises ValueError where path is neither a directory
+    """All folders and the files whose names are wanted, one open at a time: of an archive as they
+    come, of a directory in an order that hangs on the names alone; to be gone through inside of
+    `readable(path)`. Raises ValueError where path is neither a directory
     nor an archive, or holds a member beyond 512 MiB."""
     if path.is_dir():
         return _of_directory(path, wanted)
@@ -142,6 +149,8 @@ def _clean(name: str) -> str | None:
 
 def _of_directory(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
     for top, folders, files in os.walk(path, followlinks=True):
+        folders.sort()
+        files.sort()
         inside = Path(top).relative_to(path)
         if len(inside.parts) >= _DEPTH:
             folders.clear()
@@ -163,7 +172,8 @@ def _of_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
             # The name and the extra field stand between a member's head and its bytes.
             raw.seek(info.header_offset + 26)
             name, extra = struct.unpack("<HH", raw.read(4))
-            return Spot(path, info.header_offset + 30 + name + extra, info.file_size)
+            start = info.header_offset + 30 + name + extra
+            return Spot(path, start, info.file_size, info.CRC)
 
         for info in archive.infolist():
             name = _clean(info.filename)

@@ -100,16 +100,20 @@ def _check_alike(parts: Mapping[str, Part], where: str) -> None:
 
 
 def numbered(
-    labels: Mapping[str, np.ndarray], where: str
+    labels: Mapping[str, np.ndarray], where: str, classes: tuple[str, ...] | None = None
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...] | None]:
-    """Labels that are names as numbers, and the names, sorted; others as they are, and None.
+    """Labels that are names as numbers, and the names in the order of their numbers: that of
+    classes, else the sorted one; others as they are, and None.
 
-    Raises ValueError where some are names and some are not, and for a name that train lacks.
+    Raises ValueError where some are names and some are not, and for a name that is none of
+    classes or, without them, that train lacks.
     """
     if all(each.dtype.kind != "U" for each in labels.values()):
         return dict(labels), None
     if any(each.dtype.kind != "U" for each in labels.values()):
         raise ValueError(f"{where} has labels that are names and others that are not: choose one")
+    if classes is not None:
+        return {split: _placed(each, classes, where) for split, each in labels.items()}, classes
     names = {split: np.unique(each).tolist() for split, each in labels.items()}
     first = "train" if "train" in names else next(iter(names))
     for split, found in names.items():
@@ -118,8 +122,20 @@ def numbered(
                 f"{where} has the class {strange[0]!r} in {split} but not in {first}: every class "
                 f"must be in {first}"
             )
-    classes = names[first]
-    return {split: np.searchsorted(classes, each) for split, each in labels.items()}, (*classes,)
+    known = names[first]
+    return {split: np.searchsorted(known, each) for split, each in labels.items()}, (*known,)
+
+
+def _placed(labels: np.ndarray, classes: tuple[str, ...], where: str) -> np.ndarray:
+    """The place of each label in classes."""
+    names, rows = np.unique(labels, return_inverse=True)
+    places = {name: place for place, name in enumerate(classes)}
+    if strange := [name for name in names.tolist() if name not in places]:
+        raise ValueError(
+            f"{where} has the label {strange[0]!r}, which is none of its classes "
+            f"({', '.join(classes[:5])}{', …' if len(classes) > 5 else ''}): add it or correct it"
+        )
+    return np.array([places[name] for name in names.tolist()])[rows.reshape(labels.shape)]
 
 
 def class_names(names: Any, labels: Iterable[np.ndarray], where: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from hardy.data.archive import listing
+from hardy.data.archive import entries
 from hardy.data.raw import Part, Raw, resident
 from hardy.files import write_json, written_whole
 
@@ -48,15 +48,19 @@ def key_of(path: Path, kind: str, image_size: int | None) -> str:
     """A hash that changes with the files' names, sizes and times and with the settings."""
     path = path.resolve()
     digest = hashlib.sha256(json.dumps([_FORMAT, kind, str(path), image_size]).encode())
-    files = {path.name: path}
     if path.is_dir():
-        inside = listing(path, lambda _: True)
-        files = {each.name: each.source for each in inside.files if isinstance(each.source, Path)}
-        digest.update(json.dumps(inside.folders).encode())
-    for name, file in files.items():
-        stat = file.stat()
-        digest.update(json.dumps([name, stat.st_size, stat.st_mtime_ns]).encode())
+        # One after another: of a million files at once the names alone would fill the memory.
+        for entry in entries(path, lambda _: True):
+            digest.update(_state(entry.name, entry.read and entry.read()))
+    else:
+        digest.update(_state(path.name, path))
     return digest.hexdigest()[:32]
+
+
+def _state(name: str, file: Path | bytes | None) -> bytes:
+    """Name, size and time of a file, the name alone of a folder."""
+    stat = file.stat() if isinstance(file, Path) else None
+    return json.dumps([name, stat.st_size, stat.st_mtime_ns] if stat else [name]).encode()
 
 
 def _write(stem: Path, raw: Raw) -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 _IMAGES = ("image", "img", "picture", "images")
 _LABELS = ("label", "labels", "fine_label", "fine_labels", "class", "target", "y")
 
+_CALLED = {"image": "pictures", "label": "labels"}
+
 
 def image_column(schema: pa.Schema, asked: str | None, where: str) -> str:
     """The column of encoded pictures: binary, or a struct with `bytes`.
@@ -92,7 +94,14 @@ def _chosen(
             )
         return named[0]
     possible = [field.name for field in schema if fits(field.type)]
-    if len(possible) != 1:
-        found = f"several columns of {what} ({', '.join(possible)})" if possible else f"no {what}"
-        raise ValueError(f"{where} has {found}: give --{flag}-column one of {columns}")
+    if not possible:
+        raise ValueError(
+            f"{where} has no column of {_CALLED[flag]} (its columns are {columns}): "
+            f"add one of {what}"
+        )
+    if len(possible) > 1:
+        raise ValueError(
+            f"{where} has several columns of {what} ({', '.join(possible)}): give --{flag}-column "
+            f"one of {columns}"
+        )
     return possible[0]

@@ -10,6 +10,7 @@ import numpy as np
 
 from hardy.data.archive import Member, Spot
 from hardy.data.pictures import decoded
+from hardy.data.stream import hashes_of
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,9 @@ class Files:
     """Where many files lie, in a few arrays: objects of their own would take a kilobyte each.
 
     place: the directory that they are in, or the one file that holds them all. names: the paths
-    below it, UTF-8 (bytes,), one after another; ends: int64 (N,), where each stops. spots: int64
-    (N, 2), start and size of each in the one file; (0, 2) for a directory.
+    below it, UTF-8 (bytes,), one after another, and bytes that are no UTF-8 as they are; ends:
+    int64 (N,), where each stops. spots: int64 (N, 3), start, size and CRC-32 (-1: not known) of
+    each in the one file; (0, 3) for a directory.
     """
 
     place: Path
@@ -29,15 +31,15 @@ class Files:
     @classmethod
     def of(cls, members: Sequence[Member], place: Path) -> Files:
         """The files of a directory, or those that lie in one file."""
-        names = [member.name.encode() for member in members]
-        spots = [(m.source.start, m.source.size) for m in members if isinstance(m.source, Spot)]
-        held = next((m.source.file for m in members if isinstance(m.source, Spot)), place)
+        names = [member.name.encode("utf-8", "surrogateescape") for member in members]
+        held = [member.source for member in members if isinstance(member.source, Spot)]
+        spots = [(spot.start, spot.size, spot.crc) for spot in held]
         assert len(spots) in (0, len(members)), "they lie in one place"
         return cls(
-            held,
+            held[0].file if held else place,
             np.frombuffer(b"".join(names), np.uint8),
             np.cumsum([len(name) for name in names], dtype=np.int64),
-            np.array(spots, np.int64).reshape(-1, 2),
+            np.array(spots, np.int64).reshape(-1, 3),
         )
 
     def __len__(self) -> int:
@@ -46,20 +48,19 @@ class Files:
     def name(self, row: int) -> str:
         """The path of a file below the place."""
         start = self.ends[row - 1] if row else 0
-        return self.names[start : self.ends[row]].tobytes().decode()
+        return self.names[start : self.ends[row]].tobytes().decode("utf-8", "surrogateescape")
 
     def read(self, row: int) -> bytes:
-        """The bytes of a file. Raises ValueError where it is gone."""
+        """The bytes of a file. Raises ValueError where it is gone or damaged."""
         name = self.name(row)
         try:
             if len(self.spots):
-                start, size = self.spots[row].tolist()
-                return Spot(self.place, start, size).read()
+                return Spot(self.place, *self.spots[row].tolist()).read()
             return (self.place / name).read_bytes()
         except OSError as error:
             raise ValueError(
-                f"{name} of {self.place} cannot be read any more ({error.strerror or error}): "
-                "put it back and start again"
+                f"{name} of {self.place} cannot be read ({error.strerror or error}): "
+                "put it back whole and start again"
             ) from error
 
 
@@ -81,16 +82,21 @@ class Encoded:
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
         """Decode the pictures of some rows into out. Raises ValueError, naming the file, for one
-        that cannot be read or has another size than the others."""
+        that cannot be read, has another size than the others or is not the one that is known."""
         for place, row in enumerate(rows.tolist()):
             name = self.files.name(row)
             picture = decoded(self.files.read(row), name, self.shape[0], self.image_size)
             if picture.shape != self.shape:
-                raise ValueError(
-                    f"{name} of {self.files.place} has changed since it was looked at: its picture "
-                    f"is {picture.shape} and not {self.shape}; put it back and start again"
-                )
+                raise self._changed(name, f"{picture.shape} and not {self.shape}")
+            if self.known is not None and hashes_of(picture[None])[0] != self.known[row]:
+                raise self._changed(name, "another one")
             out[place] = picture
+
+    def _changed(self, name: str, what: str) -> ValueError:
+        return ValueError(
+            f"{name} of {self.files.place} has changed since it was looked at: its picture is "
+            f"{what}; put it back and start again"
+        )
 
     def hashes(self) -> np.ndarray | None:
         """Of all pictures, once they have been looked through."""

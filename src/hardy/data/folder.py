@@ -10,6 +10,7 @@ import numpy as np
 
 from hardy.data import archive
 from hardy.data.archive import Listing, Member
+from hardy.data.arrays import SPLITS
 from hardy.data.cache import cached
 from hardy.data.looked import Labelled, streamed
 from hardy.data.packed import on_disk
@@ -17,7 +18,6 @@ from hardy.data.pictures import SUFFIXES, decode, is_picture
 from hardy.data.raw import Part, Raw
 from hardy.data.room import RESIDENT, Streaming, needed
 
-_SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 _LAYOUT = "expected <split>/<class>/<picture> with splits train, val, test, or <class>/<picture>"
 _READ = f"as {', '.join(SUFFIXES)}"
 
@@ -84,10 +84,10 @@ def _layout(found: Listing, path: Path) -> tuple[dict[str, Classes], int]:
     roots: dict[str, set[str]] = defaultdict(set)
     for member in found.files:
         *root, last = member.name.split("/")[:-1] or [""]
-        split = root[-1] if root and root[-1] in _SPLITS else None
+        split = root[-1] if root and root[-1] in SPLITS else None
         if split:
-            splits.setdefault(_SPLITS[split], defaultdict(list))[last].append(member)
-            roots[_SPLITS[split]].add("/".join(root))
+            splits.setdefault(SPLITS[split], defaultdict(list))[last].append(member)
+            roots[SPLITS[split]].add("/".join(root))
         else:
             loose[last].append(member)
             roots["all"].add("/".join(root))
@@ -108,7 +108,7 @@ def _layout(found: Listing, path: Path) -> tuple[dict[str, Classes], int]:
 def _refuse_empty(found: Listing, splits: dict[str, Classes], roots: set[str], path: Path) -> None:
     for folder in found.folders:
         root, _, name = folder.rpartition("/")
-        split = "all" if "all" in splits else _SPLITS.get(root.rpartition("/")[2], "")
+        split = "all" if "all" in splits else SPLITS.get(root.rpartition("/")[2], "")
         if root in roots and not splits[split].get(name):
             raise ValueError(
                 f"the class folder {folder} of {path} has no pictures: fill it or take it away "

@@ -48,7 +48,7 @@ def items_of(
 
     A picture is one of Pillow's, or uint8 (H, W), (H, W, C) or (C, H, W); grey ones among
     coloured ones become colour. file: that of the code which errors are looked for in. Raises
-    ValueError for an item of another kind or size.
+    ValueError for an item of another kind or size, and for Pillow's of 32 bits a pixel.
     """
     with blamed(where, file):
         count = len(dataset)
@@ -62,7 +62,7 @@ def items_of(
             item = dataset[row]
         if not isinstance(item, tuple | list) or len(item) != 2:
             raise ValueError(f"{what} is of type {type(item).__name__}: give (picture, label)")
-        pictures.append(_picture(item[0], what, image_size))
+        pictures.append(_picture(item[0], what, file, image_size))
         if pictures[row].shape[1:] != pictures[0].shape[1:]:
             one, other = ("×".join(map(str, pictures[at].shape[:0:-1])) for at in (row, 0))
             raise ValueError(
@@ -77,9 +77,17 @@ def items_of(
     return images, np.asarray(labels)
 
 
-def _picture(value: Any, where: str, image_size: int | None) -> np.ndarray:
+def _picture(value: Any, where: str, file: Path, image_size: int | None) -> np.ndarray:
     if isinstance(value, Image.Image):
-        array = converted(value, 1 if is_grey(value) else 3, image_size)
+        # An older Pillow opens a PNG of 16 bits as one of 32.
+        if value.mode in ("I", "F") and value.format != "PNG":
+            raise ValueError(
+                f"{where} has a picture of Pillow's mode {value.mode}, 32 bits a pixel: give "
+                "pixels of 8 bits, 0 to 255 (mode L); of pixels from 0 to 1 that is "
+                "(x * 255).round().astype('uint8')"
+            )
+        with blamed(where, file):  # Pillow may read its file only now
+            array = converted(value, 1 if is_grey(value) else 3, image_size)
     elif isinstance(value, Tensor | np.ndarray):
         array = array_of(value, where)
     else:

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from hardy.data import cifar, digits, folder, function, mnist, npz, parquet, tiny_imagenet
+from hardy.data.delivered import delivered
 from hardy.data.handed import handed_in, raw_of
 from hardy.data.raw import Part, Raw
 from hardy.data.reshape import check_shape, reshaped_raw
@@ -35,18 +36,20 @@ _FIXED_SIZE: dict[str, Callable[[Path], Raw]] = {
 }
 NAMES = (*_FIXED_SIZE, "tiny-imagenet")
 _KINDS = ("folder", "npz", "parquet")
-_STREAMED = "folder:PATH, parquet:PATH and tiny-imagenet"
 
 
 @dataclass(frozen=True)
 class Form:
-    """How the pictures of a set are wanted; None: as they are, or found by itself."""
+    """How the pictures of a set are wanted; None: as they are, or found by itself.
+
+    columns_may_lack: a set that lacks a column of that name is searched for one of its own."""
 
     image_size: int | None = None
     channels: int | None = None
     image_column: str | None = None
     label_column: str | None = None
     streaming: Streaming = RESIDENT
+    columns_may_lack: bool = False
 
 
 def load_data(
@@ -71,7 +74,8 @@ def load_data(
     stratified and seeded. image_size resizes all pictures, channels makes them grey (1) or
     repeats grey (3), see `reshaped`. image_column, label_column: of parquet files, where they
     cannot be found by themselves. streaming: whether the pictures of folders, parquet
-    files and Tiny-ImageNet are read from disk as they are needed.
+    files and Tiny-ImageNet are read from disk as they are needed, and those of other sets stay
+    in memory and go to the device in batches.
 
     Raises ValueError for an unknown name, for files that are missing, damaged or of
     another format, for an error in the function, and for fractions or caps out of range.
@@ -81,25 +85,13 @@ def load_data(
     check_shape(image_size, channels)
     form = Form(image_size, channels, image_column, label_column, streaming)
     if not isinstance(spec, str) or _is_function(spec):
-        _check_streams(function.name_of(spec), streaming)
         made = function.load(spec, home_of(root), seed, image_size, val_fraction)
         if isinstance(made, DataSet):
-            return handed_in(made, limit_train, seed, image_size, channels)
+            return delivered(handed_in(made, limit_train, seed, image_size, channels), streaming)
         name, raw = function.name_of(spec), reshaped_raw(made, image_size, channels)
     else:
-        _check_streams(spec, streaming)
         name, raw = read_raw(spec, root, form)
     return _assembled(name, raw, form, val_fraction, seed, limit_train)
-
-
-def _check_streams(spec: str, streaming: Streaming) -> None:
-    if streaming.when == "on" and not can_stream(spec):
-        raise ValueError(f"--stream on is for {_STREAMED}: {spec} is kept in memory; leave it out")
-
-
-def can_stream(spec: str) -> bool:
-    """Whether the pictures of such data can be read from disk as they are needed."""
-    return spec == "tiny-imagenet" or spec.partition(":")[0] in ("folder", "parquet")
 
 
 def read_raw(spec: str, root: Path | str | None, form: Form) -> tuple[str, Raw]:
@@ -115,7 +107,10 @@ def read_raw(spec: str, root: Path | str | None, form: Form) -> tuple[str, Raw]:
     elif kind == "npz" and given:
         name, raw = path.stem, npz.load(path, size)
     elif kind == "parquet" and given:
-        raw = parquet.load(path, size, form.image_column, form.label_column, channels, streaming)
+        image, label = form.image_column, form.label_column
+        if form.columns_may_lack and (image or label):
+            image, label = parquet.those_there(path, image, label)
+        raw = parquet.load(path, size, image, label, channels, streaming)
         name = path.resolve().name.removesuffix(".parquet")
     elif spec == "tiny-imagenet":
         name, raw = spec, tiny_imagenet.load(home_of(root), size, channels, streaming)
@@ -166,7 +161,8 @@ def _assembled(
     asked = {"image_size": form.image_size, "channels": form.channels, "limit_train": limit_train}
     provenance |= {key: value for key, value in asked.items() if value is not None}
     train = limited(train, limit_train, seed)
-    return DataSet(name, train, val, test, raw.classes, raw.normalization, provenance, raw.flips)
+    data = DataSet(name, train, val, test, raw.classes, raw.normalization, provenance, raw.flips)
+    return delivered(data, form.streaming)
 
 
 def _cut(raw: Raw, val_fraction: float, seed: int) -> tuple[Split, Split, Split, str]:

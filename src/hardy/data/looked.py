@@ -11,6 +11,7 @@ import contextlib
 import json
 import math
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +19,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, features
 
 from hardy.console import progress
 from hardy.data.archive import Member
 from hardy.data.cache import home, key_of
 from hardy.data.encoded import Encoded, Files
-from hardy.data.pictures import probed
+from hardy.data.pictures import huge_refused, probed
 from hardy.data.raw import Part, Raw, set_hash
 from hardy.data.stream import Streamed, hashes_of
 from hardy.files import written_whole
@@ -31,7 +33,19 @@ from hardy.files import written_whole
 # Of each part: its files, and the class of each, int64 (N,).
 Labelled = Mapping[str, tuple[Sequence[Member], np.ndarray]]
 _AT_ONCE = 1 << 22  # bytes of decoded pictures
-_FORMAT = 1  # raise it when an entry changes: older ones are then not found
+_FORMAT = 2  # raise it when an entry changes: older ones are then not found
+
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    RuntimeError,  # of encrypted and of unknown zips (NotImplementedError is one)
+    MemoryError,  # of a length that is damaged
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 
 def streamed(
@@ -46,9 +60,13 @@ def streamed(
 
     build: its files, and a Raw without parts that says all else; called where the cache knows
     nothing of them as they are now. channels: as of `pictures.decode`. Raises ValueError as
-    `pictures.decode` does.
+    `pictures.decode` does, and for less than no workers.
     """
-    entry = home() / f"{key_of(path, f'{kind} streamed {_FORMAT} {channels}', image_size)}.npz"
+    if workers < 0:
+        raise ValueError(f"workers must be at least 0, not {workers}: 0 decodes in between")
+    path = path.resolve()  # it is remembered, and read from other working directories
+    settings = f"{kind} streamed {_FORMAT} {channels} {_decoder()}"
+    entry = home() / f"{key_of(path, settings, image_size)}.npz"
     raw = _read(entry, workers)
     if raw is None:
         labelled, about = build()
@@ -56,6 +74,12 @@ def streamed(
         with contextlib.suppress(OSError):  # a cache that cannot be written is none
             _write(entry, raw)
     return raw
+
+
+def _decoder() -> str:
+    """The versions of what decodes: of another one each picture may differ in its last bits."""
+    parts = ("jpg", "libjpeg_turbo", "webp")
+    return f"{Image.__version__} {[features.version(part) for part in parts]}"
 
 
 def _looked_through(
@@ -67,14 +91,17 @@ def _looked_through(
     workers: int,
 ) -> Raw:
     members = [member for files, _ in labelled.values() for member in files]
-    size, colour = probed(members, image_size)
+    # Whether any has colour is asked with channels given too: whether they may be flipped hangs
+    # on it.
+    with progress(f"looking at the sizes of {path.name}, once", len(members)) as advance:
+        size, colour = probed(members, image_size, advance)
     have = 3 if colour else 1
     shape = (have if channels is None else channels, size, size)
     source = Encoded(Files.of(members, path), shape, image_size)
     images = Streamed.whole(source, workers)
     parts = _cut(images, {name: labels for name, (_, labels) in labelled.items()})
     known = np.empty(len(images), np.int64)
-    with progress(f"looking through {path.name}, once", len(images)) as advance:
+    with huge_refused(), progress(f"looking through {path.name}, once", len(images)) as advance:
 
         def blocks(part: Part) -> Iterator[np.ndarray]:
             assert isinstance(part.images, Streamed), "cut above"
@@ -141,7 +168,7 @@ def _read(entry: Path, workers: int) -> Raw | None:
             about["flips"],
             about["content_hash"],
         )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    except _DAMAGE:
         return None
 
 

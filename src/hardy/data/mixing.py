@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from hardy.data.chained import chained
-from hardy.data.load import Form, as_split, can_stream, read_raw, require_train
+from hardy.data.delivered import in_batches
+from hardy.data.load import Form, as_split, read_raw, require_train
 from hardy.data.raw import Raw
 from hardy.data.room import RESIDENT, Streaming
 from hardy.data.splits import DataSet, Split, limited
@@ -29,12 +30,15 @@ def load_extra(
     data: DataSet,
     limit: int | None = None,
     streaming: Streaming = RESIDENT,
+    image_column: str | None = None,
+    label_column: str | None = None,
 ) -> Split:
     """The pictures of an extra set as one Split 'extra', labelled by the classes of `data`.
 
     spec and root: as `load_data` takes them. A set with splits gives its train split, be it
     the only one, and one without gives all. The pictures get the size and the channels of
-    `data`. limit: at most so many, stratified; the same ones each time.
+    `data`. limit: at most so many, stratified; the same ones each time. image_column,
+    label_column: of parquet files that have such columns; others are searched for their own.
 
     Raises ValueError where a class differs from `data`, or the channels where `data` is neither
     grey nor coloured, where there are splits but none to train on, where the extra pictures are
@@ -45,11 +49,14 @@ def load_extra(
     if limit is not None and limit < 1:
         raise ValueError(f"--extra-limit must be at least 1, not {limit}")
     kind = spec.partition(":")[0]
-    how = streaming if can_stream(spec) else RESIDENT
+    form = Form(
+        image_column=image_column,
+        label_column=label_column,
+        columns_may_lack=True,
+        streaming=streaming,
+    )
     if data.in_channels in (1, 3):
-        form = Form(data.image_size, data.in_channels, streaming=how)
-    else:
-        form = Form(streaming=how)
+        form = replace(form, image_size=data.image_size, channels=data.in_channels)
     name, raw = read_raw(spec, root, form)
     if "all" not in raw.parts:
         require_train(raw)
@@ -59,7 +66,7 @@ def load_extra(
     labels = _relabelled(split.labels, raw.classes, name, data, by_name=kind == "folder")
     extra = limited(replace(split, labels=labels), limit, seed=0)
     _check_unseen(extra, name, data)
-    return extra
+    return in_batches(name, [extra], streaming)[0]
 
 
 def joined(train: Split, extra: Split) -> Split:

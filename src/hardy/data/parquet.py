@@ -13,9 +13,9 @@ from hardy.data.archive import Entry
 from hardy.data.cache import cached
 from hardy.data.looked import Labelled, streamed
 from hardy.data.packed import packed
-from hardy.data.pictures import decode
+from hardy.data.pictures import decode, probed
 from hardy.data.raw import Part, Raw
-from hardy.data.room import RESIDENT, Streaming, swollen
+from hardy.data.room import RESIDENT, Size, Streaming, in_colour
 from hardy.data.table_files import must_be_readable
 
 
@@ -41,7 +41,7 @@ def load(
     """
     must_be_readable(path)
     kind = f"parquet {image_column or ''}/{label_column or ''}"
-    if streaming.chosen(path.name, lambda: swollen([path, *path.glob("**/*.parquet")])):
+    if streaming.chosen(path.name, lambda: _needed(path, image_size, image_column)):
 
         def build() -> tuple[Labelled, Raw]:
             return _packed(path, kind, tables.examined(path, image_column, label_column))
@@ -50,6 +50,20 @@ def load(
     return cached(
         path, kind, image_size, lambda: _build(path, image_size, image_column, label_column)
     )
+
+
+def those_there(path: Path, *names: str | None) -> tuple[str | None, ...]:
+    """The names that the first of the files has as columns; None in place of the others. Raises
+    ValueError as `load`."""
+    must_be_readable(path)
+    return tables.those_there(path, *names)
+
+
+def _needed(path: Path, image_size: int | None, image_column: str | None) -> Size:
+    """What the decoded pictures take, in colour, by the number of rows and the first picture."""
+    count, first = tables.counted(path, image_column)
+    size = image_size if image_size or first is None else probed([first], None)[0]
+    return in_colour(count, size or 0)
 
 
 def _build(

@@ -6,7 +6,7 @@ import contextlib
 import struct
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -64,7 +64,7 @@ def decode(
         picture = _opened(members[row], lambda image: converted(image, channels, image_size))
         images[row] = picture.reshape(size, size, channels)
 
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with huge_refused(), ThreadPoolExecutor(_THREADS) as pool:
         done = pool.map(place, range(len(members)))
         shown = sys.stderr.isatty() and len(members) > _WORTH_A_BAR
         for _ in track(
@@ -94,20 +94,40 @@ def is_grey(image: Image.Image) -> bool:
     return image.mode.startswith(_GREY)
 
 
-def probed(members: Sequence[Member], image_size: int | None) -> tuple[int, bool]:
-    """The size of all pictures and whether any has colour, from the files' heads alone."""
-    colour, first = False, None
+@contextlib.contextmanager
+def huge_refused() -> Iterator[None]:
+    """What Pillow only warns of beforehand is an error inside, in every thread."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def probed(
+    members: Sequence[Member],
+    image_size: int | None,
+    advance: Callable[[], object] = lambda: None,
+) -> tuple[int, bool]:
+    """The size of all pictures and whether any has colour, from the files' heads alone. With
+    image_size no more of them are opened than it takes to know; advance: called after each."""
+    colour, first = False, None
+    with huge_refused():
         for member in members:
             size, mode = _opened(member, lambda image: (image.size, image.mode))
             colour = colour or not mode.startswith(_GREY)
             first = first or size
             if image_size is None and (size != first or size[0] != size[1]):
-                raise ValueError(
-                    f"{member.name} has {size[0]}×{size[1]} pixels, but pictures must be square "
-                    f"and of one size (the first has {first[0]}×{first[1]}): pass --image-size"
+                rule = (
+                    " and is not square"
+                    if size == first
+                    else ", but pictures must be square and of one size (the first has "
+                    f"{first[0]}×{first[1]})"
                 )
+                raise ValueError(
+                    f"{member.name} has {size[0]}×{size[1]} pixels{rule}: pass --image-size N"
+                )
+            advance()
+            if image_size is not None and colour:
+                break
     assert first is not None, "there are pictures"
     return image_size or first[0], colour
 

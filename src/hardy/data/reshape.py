@@ -77,8 +77,10 @@ def reshaped_raw(raw: Raw, image_size: int | None, channels: int | None) -> Raw:
 
 
 def reshaped_data(data: DataSet, image_size: int | None, channels: int | None) -> DataSet:
-    """A data set that is cut already, with all splits `reshaped`."""
-    if image_size is None and channels is None:
+    """A data set that is cut already, with all splits `reshaped`; itself where they have that
+    size and those channels."""
+    have = {tuple(each.images.shape[1:]) for each in (data.train, data.val, data.test)}
+    if all((channels or c, image_size or h, image_size or w) == (c, h, w) for c, h, w in have):
         return data
 
     def changed(split: Split) -> Split:

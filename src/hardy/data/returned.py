@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from hardy.data.arrays import SPLITS, assembled, in_order, labels_of, numbered, pictures_of
+from hardy.data.arrays import (
+    SPLITS,
+    assembled,
+    class_names,
+    in_order,
+    labels_of,
+    numbered,
+    pictures_of,
+)
 from hardy.data.items import array_of, classes_of, is_items, items_of
 from hardy.data.raw import Part, Raw
 
@@ -58,6 +66,8 @@ def as_raw(made: Any, where: str, file: Path, image_size: int | None) -> Raw:
     """
     given = dict(made) if isinstance(made, Mapping) else {"all": made}
     classes = given.pop("classes", None)
+    if classes is not None:
+        classes = class_names(classes, (), where)
     _check_splits(given, where)
     images: dict[str, np.ndarray] = {}
     labels: dict[str, np.ndarray] = {}
@@ -70,12 +80,12 @@ def as_raw(made: Any, where: str, file: Path, image_size: int | None) -> Raw:
         elif is_items(value):
             images[split], labels[split] = items_of(value, what, file, image_size)
             own = classes_of(value)
-            if own is not None and classes is not None and own != tuple(classes):
+            if own is not None and classes is not None and own != classes:
                 raise ValueError(f"{what} has other classes than the split before: give the same")
             classes = own if classes is None else classes
         else:
             raise ValueError(f"{what} is of type {type(value).__name__}: give {_KINDS}")
-    labels, names = numbered(labels, where)
+    labels, names = numbered(labels, where, classes)
     images = _of_one_kind(images)
     parts = {
         split: Part(

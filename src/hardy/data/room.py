@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,60 +16,94 @@ from hardy.data import archive
 from hardy.data.archive import Member
 from hardy.data.pictures import is_picture, probed
 
-# To decode a set, and then to cut it into splits, takes its size in memory twice.
-_OF_MEMORY = 1 / 3
+# To decode a set, and then to cut it into splits, takes 2.8 times its size in memory.
+_OF_MEMORY = 1 / 4
 _OF_DEVICE = 1 / 2
-# Decoded bytes for each of an archive: more than photographs come to as JPEG.
+# Decoded bytes for each of a compressed tar: more than photographs come to as JPEG.
 _SWELLS = 25
+
+_FROM_DISK = "they are read from disk as they are needed (--stream off keeps them all the same)"
+_IN_BATCHES = "they stay in memory and go there in batches (--stream off moves them all the same)"
+
+# Of a container, version 2 and version 1: its limit, what it uses, and what of that is the cache
+# of files and given back when it is needed.
+_GROUPS = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    (
+        "memory/memory.limit_in_bytes",
+        "memory/memory.usage_in_bytes",
+        "memory/memory.stat",
+        "total_inactive_file",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """About how many bytes pictures take, decoded. guessed: by the size of what holds them
+    compressed, which may be far off."""
+
+    count: int
+    guessed: bool = False
 
 
 @dataclass(frozen=True)
 class Streaming:
     """How pictures are kept. when: 'on' reads them from disk as they are needed, 'off' keeps them
-    in memory, 'auto' decides by what is free: more than a third of the memory of this machine, or
-    half of a GPU's, is too much. workers: threads that decode ahead. device: where the pictures
-    would be kept. copies: processes that would each keep them."""
+    in memory, 'auto' decides by what is free: more than a quarter of the memory of this machine,
+    or half of a GPU's, is too much. Of sets that are no files 'on' and 'auto' only keep the
+    pictures off the device. workers: threads that decode ahead. device: where the pictures would
+    be kept. copies: processes that would each keep them."""
 
     when: Literal["auto", "on", "off"] = "off"
     workers: int = 0
     device: torch.device | str = "cpu"
     copies: int = 1
 
-    def chosen(self, name: str, size: Callable[[], int]) -> bool:
+    def chosen(self, name: str, size: Callable[[], Size]) -> bool:
         """Whether to stream the pictures of a set; says so where it decides that by itself.
-        size: the bytes that they take, decoded; asked where it matters."""
+        size: what they take, decoded; asked where it matters."""
+        return self._chosen(name, size, free_memory, _FROM_DISK)
+
+    def in_batches(self, name: str, count: int) -> bool:
+        """Whether pictures that lie in memory go to the device a batch at a time; says so where
+        it decides that by itself. count: the bytes that they take."""
+        return self._chosen(name, lambda: Size(count), lambda: None, _IN_BATCHES)
+
+    def _chosen(
+        self, name: str, size: Callable[[], Size], memory: Callable[[], int | None], then: str
+    ) -> bool:
         if self.when != "auto":
             return self.when == "on"
-        memory, on_device = free_memory(), free_on(torch.device(self.device))
-        sentence = too_large(size, memory, on_device, self)
-        if sentence is not None:
-            say(f"{name}: {sentence}")
-        return sentence is not None
+        why = too_large(size, memory(), free_on(torch.device(self.device)), self)
+        if why is not None:
+            say(f"{name}: {why}: {then}")
+        return why is not None
 
 
 RESIDENT = Streaming()
 
 
 def too_large(
-    size: Callable[[], int], memory: int | None, on_device: int | None, asked: Streaming
+    size: Callable[[], Size], memory: int | None, on_device: int | None, asked: Streaming
 ) -> str | None:
     """Why so many bytes of pictures are too many for what is free, None where they are not or
     where nothing is known of what is free."""
     places = []
     if memory is not None:
-        places.append((memory, _OF_MEMORY, asked.copies, "a third of the {} of memory that are"))
+        places.append((memory, _OF_MEMORY, asked.copies, "a quarter of the {} of memory that are"))
     if on_device is not None:
         places.append((on_device, _OF_DEVICE, 1, f"half of the {{}} of {asked.device} that are"))
     if not places:
         return None
-    count = size()
+    found = size()
     for free, share, copies, what in places:
-        if count * copies > share * free:
+        if found.count * copies > share * free:
             times = f"{copies} times " if copies > 1 else ""
+            guess = f" (a guess: {_SWELLS} times the file's own size)" if found.guessed else ""
             return (
-                f"its pictures would take {times}{_shown(count)}, more than "
-                f"{what.format(_shown(free))} free: they are read from disk as they are needed "
-                "(--stream off keeps them all the same)"
+                f"its pictures would take {times}{_shown(found.count)}{guess}, more than "
+                f"{what.format(_shown(free))} free"
             )
     return None
 
@@ -78,11 +112,11 @@ def _shown(count: int) -> str:
     return f"{count / 2**30:.1f} GiB"
 
 
-def needed(path: Path, wanted: Callable[[str], bool], image_size: int | None) -> int:
-    """About how many bytes the decoded pictures of a directory or archive take, in colour. What
-    is compressed as a whole is not gone through for it: 25 times its own size."""
+def needed(path: Path, wanted: Callable[[str], bool], image_size: int | None) -> Size:
+    """What the decoded pictures of a directory or archive take, in colour. A compressed tar is
+    not gone through for it: a guess, 25 times its own size."""
     if path.is_file() and not path.name.lower().endswith((".zip", ".tar")):
-        return swollen([path])
+        return Size(_SWELLS * path.stat().st_size, guessed=True)
     with archive.readable(path):
         count, size = 0, image_size
         for entry in archive.entries(path, wanted):
@@ -91,12 +125,12 @@ def needed(path: Path, wanted: Callable[[str], bool], image_size: int | None) ->
             if size is None:
                 size = probed([Member(entry.name, entry.read())], None)[0]
             count += 1
-    return count * 3 * (size or 0) ** 2
+    return in_colour(count, size or 0)
 
 
-def swollen(files: Iterable[Path]) -> int:
-    """About how many bytes the pictures take that files hold compressed."""
-    return _SWELLS * sum(file.stat().st_size for file in files)
+def in_colour(count: int, size: int) -> Size:
+    """What so many pictures of a size in pixels take, in colour."""
+    return Size(count * 3 * size**2)
 
 
 def free_memory() -> int | None:
@@ -105,20 +139,27 @@ def free_memory() -> int | None:
     if sys.platform == "linux":
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         found = {key: value for key, _, value in (line.partition(":") for line in lines)}
-        return min(1024 * int(found["MemAvailable"].split()[0]), _of_container())
+        return min(1024 * int(found["MemAvailable"].split()[0]), of_container())
     if sys.platform == "win32":
         return None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def _of_container() -> int:
-    folder = Path("/sys/fs/cgroup")
-    try:
-        most = (folder / "memory.max").read_text(encoding="ascii").strip()
-        used = (folder / "memory.current").read_text(encoding="ascii").strip()
-    except OSError:
-        return sys.maxsize
-    return sys.maxsize if most == "max" else int(most) - int(used)
+def of_container(folder: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that are left of the limit of a container, `sys.maxsize` where it has none. What it
+    holds of files that were read counts as left."""
+    for limit, usage, details, cached in _GROUPS:
+        try:
+            most = (folder / limit).read_text(encoding="ascii").strip()
+            used = int((folder / usage).read_text(encoding="ascii"))
+            stat = (folder / details).read_text(encoding="ascii")
+        except OSError:
+            continue
+        if most == "max":
+            return sys.maxsize
+        found = dict(line.split() for line in stat.splitlines())
+        return int(most) - used + int(found.get(cached, 0))
+    return sys.maxsize
 
 
 def free_on(device: torch.device) -> int | None:

@@ -138,7 +138,8 @@ class Streamed:
     def _finished(self, batch: Tensor, parts: list[Future[None]]) -> Tensor:
         for part in parts:
             part.result()
-        return batch.to(self.device, non_blocking=True)
+        # Elsewhere than on CUDA nothing would wait for the copy to be whole.
+        return batch.to(self.device, non_blocking=self.device.type == "cuda")
 
 
 Images = Tensor | Streamed

@@ -74,26 +74,51 @@ def examined(
     )
 
 
+def those_there(path: Path, *names: str | None) -> tuple[str | None, ...]:
+    """The names that the first of the files has as columns; None in place of the others."""
+    files, _ = split_files(path)
+    there = schema_of(next(iter(files.values()))[0]).names
+    return tuple(name if name in there else None for name in names)
+
+
+def counted(path: Path, image_column: str | None) -> tuple[int, Member | None]:
+    """How many rows the files have, and the first picture. Raises ValueError as `examined`."""
+    from pyarrow.parquet import ParquetFile
+
+    count, first = 0, None
+    for file in (file for split in split_files(path)[0].values() for file in split):
+        with reading(file), ParquetFile(file) as table:
+            count += table.metadata.num_rows
+        if first is None:
+            column = columns.image_column(schema_of(file), image_column, file.name)
+            first = next(_pictures(file, column, 1), None)
+    return count, first
+
+
 def encoded(tables: Tables, split: str) -> Iterator[Member]:
     """The pictures of a split as its files hold them, called by their row (from 0) and file.
 
     Raises ValueError for a row without one.
     """
+    for file in tables.files[split]:
+        yield from _pictures(file, tables.image, _AT_ONCE)
+
+
+def _pictures(file: Path, column: str, at_once: int) -> Iterator[Member]:
     from pyarrow.parquet import ParquetFile
 
-    for file in tables.files[split]:
-        row = 0
-        with reading(file), ParquetFile(file) as table:
-            for batch in table.iter_batches(_AT_ONCE, columns=[tables.image]):
-                for value in batch.column(tables.image).to_pylist():
-                    data = value["bytes"] if isinstance(value, dict) else value
-                    if not data:
-                        raise ValueError(
-                            f"row {row} of {file.name} has no picture in {tables.image}: save it "
-                            "with its bytes, not with a path alone, or take the row out"
-                        )
-                    yield Member(f"row {row} of {file.name}", data)
-                    row += 1
+    row = 0
+    with reading(file), ParquetFile(file) as table:
+        for batch in table.iter_batches(at_once, columns=[column]):
+            for value in batch.column(column).to_pylist():
+                data = value["bytes"] if isinstance(value, dict) else value
+                if not data:
+                    raise ValueError(
+                        f"row {row} of {file.name} has no picture in {column}: save it "
+                        "with its bytes, not with a path alone, or take the row out"
+                    )
+                yield Member(f"row {row} of {file.name}", data)
+                row += 1
 
 
 def _labels(

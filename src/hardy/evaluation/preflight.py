@@ -48,12 +48,14 @@ def preflight(
     subject: str = "",
     precision: str = "fp32",
     transfer: Mapping[str, nn.Module] | None = None,
+    same_classes: bool = False,
 ) -> list[Finding]:
     """What the checks find of a network on a stratified, seeded sample of a split, in the order
     of docs/preflight.md; empty where they find nothing.
 
     The network is attacked in eval mode and left as it was. precision: of the attacks' search.
-    transfer: other networks by name, whose adversarial examples are tried on this one. Raises
+    transfer: other networks by name, whose adversarial examples are tried on this one.
+    same_classes: its outputs are known to stand in the order of the labels. Raises
     ValueError where the split is empty, or the logits are not finite or do not fit the classes.
     """
     if not len(split):
@@ -72,7 +74,7 @@ def preflight(
                 f"the network has {logits.shape[1]} outputs, the data {num_classes} classes: give "
                 "the network that belongs to this data"
             )
-        belongs = _of_labels(model, batch, logits, batch_size)
+        belongs = _of_labels(model, batch, logits, batch_size, same_classes)
         # Of a network that is fed wrongly, all else that there is to see follows from that.
         astray = belongs is not None and belongs.grade == "fatal"
         seen = list(_of_outputs(model, batch, logits, batch_size, astray))
@@ -109,12 +111,14 @@ def _of_outputs(
             )
 
 
-def _of_labels(model: nn.Module, batch: Batch, logits: Tensor, batch_size: int) -> Finding | None:
+def _of_labels(
+    model: nn.Module, batch: Batch, logits: Tensor, batch_size: int, same_classes: bool
+) -> Finding | None:
     """What explains best that the network is seldom right, if anything has to be explained."""
     paired = labels.rightly_paired(logits, batch.y)
     return (
         labels.other_pixels(model, batch.x, batch.y, logits, int(paired.sum()), batch_size)
-        or labels.permuted_labels(logits, batch.y, paired)
+        or (None if same_classes else labels.permuted_labels(logits, batch.y, paired))
         or labels.at_chance(logits, batch.y)
     )
 

@@ -2,7 +2,7 @@
 
 A method is one file with one frozen dataclass of its paper's settings. The loop calls
 
-    method.check(model)                                  is it a network that it can train?
+    method.check(model, fresh)                           is it a network that it can train?
     nets = method.prepare(nets)                          once, before the optimizer is made
     x_adv = method.adversary(nets, batch, attack)        the inner maximisation
     with method.around_step(nets, parts, progress):      AWP perturbs here
@@ -75,9 +75,12 @@ class Method(ABC):
         """Scalars by name; 'loss' is minimised, the others are logged. progress: the
         fraction of training done, in [0, 1)."""
 
-    def check(self, model: nn.Module) -> None:
-        """Raises ValueError where it cannot train that network, before a run begins."""
-        del model
+    def check(self, model: nn.Module, fresh: bool) -> str | None:
+        """Before a run begins: a sentence for the reader where the method means little for that
+        network, whose weights are new if it is fresh. Raises ValueError where it cannot train
+        it."""
+        del model, fresh
+        return None
 
     def prepare(self, nets: Nets) -> Nets:
         """The networks as this method needs them."""

@@ -28,6 +28,11 @@ from hardy.methods.protocol import Method, Nets
 from hardy.models.twins import frozen_share, must_have_batchnorm, to_plain, to_twins
 from hardy.modes import clean_and_attacked, evaluating
 
+FRESH = (
+    "TWINS keeps the statistics of an earlier training, and this network was new: start from "
+    "--checkpoint or --pretrained."
+)
+
 
 @dataclass(frozen=True)
 class TWINS(Method):
@@ -58,8 +63,9 @@ class TWINS(Method):
                 "out"
             )
 
-    def check(self, model: nn.Module) -> None:
+    def check(self, model: nn.Module, fresh: bool) -> str | None:
         must_have_batchnorm(model)
+        return FRESH if fresh else None
 
     def prepare(self, nets: Nets) -> Nets:
         twins = to_twins(nets.module, affine=self.affine)

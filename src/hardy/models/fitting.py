@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hardy.models.architecture import ZOO, Architecture, available
 from hardy.models.libraries import is_library_name, library_net
-from hardy.models.normalize import Normalize, Normalized, canonical
+from hardy.models.normalize import Normalized, canonical, own_of
 from hardy.models.resized import Resize, fronted
 from hardy.models.state_dicts import Fit, fit, shortened
 from hardy.models.timm_nets import converted
@@ -131,7 +131,7 @@ def _own(model: nn.Module, found: Fit, given: Given) -> str | None:
 
     Raises ValueError where the user wants another ('none': none before it).
     """
-    own = next((each.extra_repr() for each in model.modules() if isinstance(each, Normalize)), None)
+    own = own_of(model)
     if own is None:
         return None
     wanted = None if given.normalize is None else canonical(given.normalize)
@@ -142,11 +142,11 @@ def _own(model: nn.Module, found: Fit, given: Given) -> str | None:
         )
     if wanted == "none" and given.said:
         found.notes.append(f"none is put before the network, which itself normalises by {own}")
-    told = {found.source: found.normalize, "what describes it": None if given.said else wanted}
+    told = {"description": None if given.said else wanted, found.source: found.normalize}
     for source, spec in told.items():
         if spec not in (None, "none", own):
             found.notes.append(
-                f"normalisation {spec} of the file ({source}) was not used, as the network itself "
+                f"normalisation {spec} of the file's {source} was not used, as the network itself "
                 f"normalises by {own}"
             )
     return own

@@ -27,8 +27,6 @@ CONFIG = "config.json"
 # Our own first: it says what it is.
 WEIGHTS = ("best.safetensors", "model.safetensors", "pytorch_model.bin")
 WAIT = 10.0  # seconds for an answer, before the cache is taken
-# Of a network's other arguments the weights tell by their shapes whether they were meant.
-SHAPING = ("in_chans", "num_classes", "img_size")
 _NAME = re.compile(r"hub:([\w.-]+/[\w.-]+)(?:@([^:@\s]+))?(?::(.+))?")
 
 
@@ -59,10 +57,9 @@ class Held:
     """A weights file of a repository, in the cache.
 
     place: as it was asked for. commit: its hash, 40 digits; empty where it is unknown. model,
-    normalize, arguments: what a config.json in timm's layout says of the network, else None or
-    empty; arguments: those that its shapes do not tell, as 'act_layer="gelu"'; scaled: its
-    statistics were of pixels from 0 to 255. files: all that the repository holds; none where only
-    the cache could be asked.
+    normalize, arguments: what a config.json in timm's layout says of the network (arguments:
+    model_args), else None or empty; scaled: its statistics were of pixels from 0 to 255. files:
+    all that the repository holds; none where only the cache could be asked.
     """
 
     place: Place
@@ -70,7 +67,7 @@ class Held:
     commit: str
     model: str | None = None
     normalize: str | None = None
-    arguments: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
     scaled: bool = False
     files: list[str] = field(default_factory=list)
 
@@ -176,19 +173,13 @@ def _described(place: Place, commit: str, *, cached: bool) -> dict[str, Any]:
     mean, std = _numbers(about.get("mean")), _numbers(about.get("std"))
     statistics, scaled = in_units(mean, std)
     good = bool(mean) and len(mean) == len(std)
+    arguments = content.get("model_args")
     return {
         "model": f"timm:{name}",
         "normalize": spec_of(*statistics) if good else None,
-        "arguments": _arguments(content.get("model_args")),
+        "arguments": arguments if isinstance(arguments, dict) else {},
         "scaled": good and scaled,
     }
-
-
-def _arguments(given: Any) -> str:
-    """Those that make another network of the same shapes, in one line; timm takes null as unset."""
-    many = given.items() if isinstance(given, dict) else ()
-    told = (f"{k}={json.dumps(v)}" for k, v in many if k not in SHAPING and v is not None)
-    return one_line(", ".join(told)).removeprefix(": ")
 
 
 def _numbers(values: Any) -> list[float]:

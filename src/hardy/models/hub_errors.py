@@ -45,7 +45,8 @@ def in_words(what: object) -> Iterator[None]:
     except ValueError:
         raise
     except Exception as error:  # those of its transport, which differ by version
-        said = f"the exchange with the hub failed ({type(error).__name__}{one_line(error)})"
+        kind = type(error).__name__
+        said = f"the exchange with the hub failed ({kind}{one_line(error)}): connect, and try again"
     else:
         return
     raise ValueError(f"{what}: {said}")

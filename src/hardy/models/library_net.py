@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -57,8 +58,9 @@ class LibraryNet:
             return self.make_published(num_classes, in_channels, input_size)
         except Exception as error:  # of the network, the disk and the library, as they come
             lines = str(error).strip().splitlines() or [type(error).__name__]
+            said = textwrap.shorten(lines[0], 160, placeholder=" …")
             raise ValueError(
-                f"the published weights of {self.model} cannot be loaded ({lines[0][:160]}): "
+                f"the published weights of {self.model} cannot be loaded ({said}): "
                 "without internet fetch them elsewhere, and give --checkpoint FILE --model "
                 f"{self.model} in place of --pretrained"
             ) from error

@@ -27,6 +27,7 @@ from hardy.models.fitting import Given, build, fill
 from hardy.models.hub import Held, fetch, is_hub
 from hardy.models.libraries import is_library_name
 from hardy.models.state_dicts import PREFIX_NOTE, read_file, shortened, unwrap
+from hardy.models.timm_nets import other_arguments
 
 BEST = "best.safetensors"
 
@@ -151,7 +152,7 @@ def read_checkpoint(
         elif held is not None and held.model is not None:
             usual = held.normalize if normalize is None else normalize
             given = Given(num_classes, in_channels, usual, input_size, said=normalize is not None)
-            notes += _of_config(held, alone=model is None, normalize=normalize is None)
+            notes += _of_config(held, model, normalize)
             model = held.model if model is None else model
         with torch.random.fork_rng(devices=[]):
             if isinstance(model, nn.Module):
@@ -206,23 +207,21 @@ def _named(text: str, path: Path, held: Held | None) -> str:
     return (text if str(held.place) in text else f"{held.place}: {text}") + beside
 
 
-def _of_config(held: Held, *, alone: bool, normalize: bool) -> list[str]:
-    """What is taken from a config.json, as a note. alone: nobody else says which network it is;
-    normalize: nor how it normalises. Raises ValueError where it alone does not tell the network."""
-    if alone and held.arguments:
+def _of_config(held: Held, model: str | nn.Module | None, normalize: str | None) -> list[str]:
+    """What is taken from a config.json where the user gives this, as a note. Raises ValueError
+    where a network by its name would be another than that of the config.json."""
+    name = str(held.model)
+    by_name = model is None or (isinstance(model, str) and model.partition(".")[0] == name)
+    if by_name and (other := other_arguments(name, held.arguments)):
         raise ValueError(
-            f"its config.json builds {held.model} with {held.arguments}: pass --model with a "
-            "function (import path) that does"
+            f"its config.json builds {name} with {other}: pass --model with a function (import "
+            "path) that does"
         )
-    said = [str(held.model)] if alone else []
-    if normalize and held.normalize:
+    said = [name] if model is None else []
+    if normalize is None and held.normalize:
         scaled = ", given there for pixels from 0 to 255" if held.scaled else ""
         said.append(f"normalisation {held.normalize}{scaled}")
-    notes = [f"its config.json says {', '.join(said)}"] if said else []
-    if held.arguments:
-        built = f"{held.model} with {held.arguments}"
-        notes.append(f"its config.json builds {built}: see that --model does")
-    return notes
+    return [f"its config.json says {', '.join(said)}"] if said else []
 
 
 def _about(metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -96,6 +96,12 @@ def spec_of(mean: Sequence[float], std: Sequence[float]) -> str:
     )
 
 
+def own_of(model: nn.Module) -> str | None:
+    """The spec of the first normalisation in a network, None where it has none."""
+    found = (module.extra_repr() for module in model.modules() if isinstance(module, Normalize))
+    return next(found, None)
+
+
 def canonical(spec: str) -> str:
     """The spec as `spec_of` writes it: equal normalisations, equal strings. Raises ValueError
     where it is malformed."""

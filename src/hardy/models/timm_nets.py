@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hardy.imports import nearest
 from hardy.models.library_net import LibraryNet, imported
 from hardy.models.normalize import spec_of
+
+SHAPING = ("in_chans", "num_classes", "img_size")
+RATES = ("drop_rate", "drop_path_rate", "drop_block_rate")
 
 
 def timm_net(name: str) -> LibraryNet:
@@ -59,6 +64,43 @@ def timm_net(name: str) -> LibraryNet:
         make_published,
         headless=not rows,
     )
+
+
+def other_arguments(model: str, arguments: Mapping[str, Any]) -> str:
+    """Those of `create_model` (the model_args of a config.json) with which timm:NAME has the same
+    shapes and may compute otherwise, as 'output_stride=8, act_layer="gelu"', cut to one line.
+
+    Left out are those that shapes tell, rates of dropping (they are of training), null (timm's
+    'unset') and a pooling that the network has by its name: timm writes that of every network.
+    """
+    told = {
+        key: value
+        for key, value in arguments.items()
+        if key not in SHAPING and value is not None and not key.endswith(RATES)
+    }
+    if "global_pool" in told:
+        make = timm_net(model.partition(":")[2])
+        try:
+            with torch.device("meta"):
+                network = make(num_classes=1, in_channels=3)
+        except NotImplementedError:  # a few read numbers while they are built
+            with torch.random.fork_rng(devices=[]):
+                network = make(num_classes=1, in_channels=3)
+        if told["global_pool"] == _pooling(network):
+            del told["global_pool"]
+    # json: whatever the file says stays one line.
+    words = (f"{json.dumps(key)[1:-1]}={json.dumps(value)}" for key, value in told.items())
+    return ", ".join(words)[:160]
+
+
+def _pooling(network: nn.Module) -> str | None:
+    """What a network of timm calls its pooling over places."""
+    head = getattr(network, "head", None)  # where it pools, the network's own name may be stale
+    for part in (getattr(head, "global_pool", None), head, getattr(network, "global_pool", None)):
+        name = getattr(part, "pool_type", part)
+        if isinstance(name, str):
+            return name
+    return None
 
 
 def converted(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:

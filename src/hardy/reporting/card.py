@@ -56,6 +56,7 @@ def card(results: Results, about: About) -> str:
         command=_fenced(about.setting.get("command")),
         flags=_flags(about, data, robust),
         keywords=_keywords(about),
+        shape=f"(B, {about.architecture['in_channels']}, {_sides(about)})",
         papers=papers(results.verb, about.setting),
     )
     return text.encode(errors="replace").decode()
@@ -89,11 +90,20 @@ def _flags(about: About, data: str, robust: list[Measurement]) -> str:
     if about.own_code:
         model = str(about.architecture["model"])
         found += ["--model", model if IMPORT_PATH.fullmatch(model) else "PACKAGE.MODULE:FUNCTION"]
+    channels = about.architecture["in_channels"]
+    for name, made in (("image_size", about.image_size), ("channels", channels)):
+        # Pictures of folders come in any size and colour; the others where the run changed them.
+        if made is not None and (data not in BY_NAME or about.setting.get(name) is not None):
+            found += [f"--{name.replace('_', '-')}", str(made)]
     for m in robust[:1]:
         norm, eps = m.setting.get("norm"), m.setting.get("eps")
         if norm in ("linf", "l2") and isinstance(eps, int | float):
             found += ["--norm", str(norm), "--eps", as_fraction(eps)]
     return " ".join(found)
+
+
+def _sides(about: About) -> str:
+    return "H, W" if about.image_size is None else f"{about.image_size}, {about.image_size}"
 
 
 def _keywords(about: About) -> str:

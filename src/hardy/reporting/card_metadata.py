@@ -29,7 +29,8 @@ class About:
 
     repo: owner/name. architecture: as the weights file describes it (model, num_classes,
     in_channels …). own_code: whether its network is not one that a name alone builds again.
-    classes: their names in the order of the logits, or none. setting: the run's config.json.
+    classes: their names in the order of the logits, or none. image_size: height and width of the
+    pictures that it was made with, None where that is not known. setting: the run's config.json.
     license: an identifier of the Hub's, or None. tags: more of them.
     """
 
@@ -37,6 +38,7 @@ class About:
     architecture: Mapping[str, Any]
     own_code: bool
     classes: Sequence[str]
+    image_size: int | None
     setting: Mapping[str, Any]
     license: str | None
     tags: Sequence[str]

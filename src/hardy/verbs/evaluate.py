@@ -130,6 +130,7 @@ def _checked(job: Job, steps: Steps) -> list[Finding]:
                 subject=label,
                 precision=asked.precision,
                 transfer={name: one.model for name, one in job.nets.items() if name != label},
+                same_classes=net.ours and net.classes == job.data.classes,
             )
             kept = [asdict(one) for one in (*job.handed_over, *findings)]
             steps.keep_json(f"{number} preflight", kept)

@@ -20,6 +20,7 @@ from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from hardy import config
 from hardy.attacks.pgd import PGD
+from hardy.data.delivered import delivered
 from hardy.data.handed import handed_in
 from hardy.data.load import load_data
 from hardy.data.reshape import check_shape
@@ -70,7 +71,8 @@ def data_of(asked: config.OnData, limit_train: int | None = None) -> DataSet:
     """The data set, on the CPU."""
     if isinstance(asked.data, DataSet):
         check_shape(asked.image_size, asked.channels)
-        return handed_in(asked.data, limit_train, DATA_SEED, asked.image_size, asked.channels)
+        data = handed_in(asked.data, limit_train, DATA_SEED, asked.image_size, asked.channels)
+        return delivered(data, streaming_of(asked))
     return load_data(
         asked.data,
         asked.data_root,
@@ -211,6 +213,7 @@ def origin(
         "data": data.name,
         "content_hash": data.provenance["content_hash"],
         "val_fraction": data.provenance["val_fraction"],
+        "image_size": data.image_size,
         "method": method,
     }
     if extra_data is not None:
@@ -294,4 +297,18 @@ def logits_of_one(model: nn.Module, name: str, data: DataSet) -> Tensor:
 
 def placed(model: nn.Module, device: torch.device) -> nn.Module:
     """The network on a device, in the memory layout convolutions are fastest in."""
+    if device.type == "cpu" and any(map(_overruns, model.modules())):
+        return convert_conv2d_weight_memory_format(model.to(device), torch.contiguous_format)
     return convert_conv2d_weight_memory_format(model.to(device), torch.channels_last)
+
+
+def _overruns(module: nn.Module) -> bool:
+    """Whether the backward pass of a convolution in channels_last writes past its memory on a CPU
+    with AVX-512, as that of torch 2.13 does where a 1×1 kernel strides over few channels."""
+    return (
+        isinstance(module, nn.Conv2d)
+        and module.kernel_size == (1, 1)
+        and max(module.stride) > 1
+        and module.in_channels <= 16
+        and module.out_channels <= 16
+    )

@@ -24,6 +24,7 @@ from hardy.methods.standard import Standard
 from hardy.methods.wrappers.awp import AWP
 from hardy.models.architecture import Architecture
 from hardy.models.load import Checkpoint
+from hardy.models.normalize import canonical, own_of
 from hardy.threat import threat_of
 from hardy.training.averaging import Averaging
 from hardy.training.phases import Probing
@@ -53,7 +54,7 @@ class Job:
 
     subject: its name in tables. attack: of training; protocol: of val and test. train: what is
     trained on, extra pictures included. start: the checkpoint that it goes on from, if any.
-    teachers: the networks to learn from, by role.
+    teachers: the networks to learn from, by role. caution: what the method says of this network.
     """
 
     subject: str
@@ -67,6 +68,7 @@ class Job:
     architecture: Architecture
     start: Checkpoint | None
     teachers: dict[str, Checkpoint]
+    caution: str | None
 
     @functools.cached_property
     def taught_by(self) -> str:
@@ -99,12 +101,19 @@ def job_of(asked: config.Train) -> Job:
     train, mix = data.train, None
     if asked.extra_data is not None:
         extra = load_extra(
-            asked.extra_data, asked.data_root, data, asked.extra_limit, streaming_of(asked)
+            asked.extra_data,
+            asked.data_root,
+            data,
+            asked.extra_limit,
+            streaming_of(asked),
+            asked.image_column,
+            asked.label_column,
         )
         train, mix = joined(train, extra), Mix(len(train), asked.extra_fraction)
     must_be_consistent(asked, data)
     model, architecture, start = _network(asked, data)
-    method.check(model)
+    if caution := method.check(model, fresh=start is None):
+        say(caution)
     probing = _probing(asked, model, data)
     teachers = teachers_of(asked, method.roles, data)
     return Job(
@@ -119,6 +128,7 @@ def job_of(asked: config.Train) -> Job:
         architecture,
         start,
         teachers,
+        caution,
     )
 
 
@@ -217,5 +227,13 @@ def _network(
     with torch.random.fork_rng(devices=[]):  # the caller's own generator stays where it is
         torch.manual_seed(asked.seed)
         model = architecture.build()
+    own = own_of(model)
+    if own is not None and own != canonical(architecture.normalize):
+        if asked.normalize not in (None, "none"):
+            raise ValueError(
+                f"{asked.model} itself normalises its pixels by {own}, and {asked.normalize} was "
+                "given: leave --normalize out"
+            )
+        architecture = replace(architecture, normalize=own)
     must_run(model, architecture.model, data)
     return model, architecture, None

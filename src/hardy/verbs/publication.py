@@ -63,7 +63,8 @@ def write_publication(
     own_code = model not in ZOO and not is_library_name(model)
     classes = [str(name) for name in about["classes"]]
     write_json(folder / CONFIG, description(architecture, classes))
-    shown = About(repo, architecture, own_code, classes, setting, license_id, tags)
+    size = about["extra"].get("image_size")
+    shown = About(repo, architecture, own_code, classes, size, setting, license_id, tags)
     write_text(folder / CARD, card(results, shown))
     must_hold_none(folder, known)
 

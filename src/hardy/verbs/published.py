@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -47,6 +49,12 @@ def published(asked: config.Train, data: DataSet) -> Checkpoint:
         input_size=architecture.input_size,
     ).eval()
     found = Checkpoint(network, architecture, None, {}, False, [])
+    if not new and asked.num_classes is None:
+        kept = (
+            f"the published weights of {library.model} were taken whole, with the classifier layer "
+            f"of their {data.num_classes} classes: --num-classes {data.num_classes} makes it anew"
+        )
+        return replace(found, notes=[kept])
     if not new:
         return transferred(asked, found, data)
     whom = f"the published weights of {library.model}"

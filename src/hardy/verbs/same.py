@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from hardy.data.splits import Split
 from hardy.data.stream import picture_hashes
+from hardy.evaluation.steps import Steps
 from hardy.verbs.folder import RunFolder
 from hardy.verbs.inputs import fingerprint
 
@@ -24,7 +25,7 @@ def must_be_the_same(
     a file that has changed, and the run's finished steps would be taken for those of the new.
     """
     mine = {f"weights in {name}": fingerprint(_weights(net)) for name, net in networks.items()}
-    mine |= {f"{name} pictures": fingerprint(_pictures(split)) for name, split in splits.items()}
+    mine |= marks(splits)
     steps = folder.steps()
     known = steps.json(GIVEN)
     if known is None:
@@ -38,6 +39,26 @@ def must_be_the_same(
             f"the run in {folder.path} was started with {' and '.join(others)}: give the same file "
             "or object, or another --out"
         )
+
+
+def marks(splits: Mapping[str, Split]) -> dict[str, str]:
+    """What tells the pictures of these splits from others, by the splits' names."""
+    return {f"{name} pictures": fingerprint(_pictures(split)) for name, split in splits.items()}
+
+
+def other_in_a_process(names: Iterable[str]) -> ValueError:
+    """The error for pictures that are not the same in every process of a run."""
+    return ValueError(
+        f"the processes of this run have different {' and '.join(names)}: a function that gives "
+        "data must give the same each time; let it draw from its argument seed"
+    )
+
+
+def must_be_known(steps: Steps, splits: Mapping[str, Split]) -> None:
+    """Raises ValueError where these pictures are not those that `must_be_the_same` has kept."""
+    known = steps.json(GIVEN)
+    if odd := [name for name, mark in marks(splits).items() if known[name] != mark]:
+        raise other_in_a_process(odd)
 
 
 def _pictures(split: Split) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from hardy.console import silence, silenced
 from hardy.evaluation.steps import Steps
 from hardy.training.processes import in_processes, must_be_startable, packed
 from hardy.verbs.measuring import Job, job_of
+from hardy.verbs.same import must_be_known
 from hardy.verbs.tallies import tallies
 
 JOINED = "joined"
@@ -80,6 +81,7 @@ def _process(asked: config.Evaluate, device: str, folder: Path) -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
     with silenced():  # whoever started us has made the same job, and said what there was to say
         job = job_of(asked)
+    must_be_known(Steps(folder), {"test": job.test})
     own = torch.device(device, rank) if device == "cuda" else torch.device(device)
     tallies(job.to(own), _shard(Steps(folder), rank, world), (rank, world))
 

@@ -29,7 +29,7 @@ from hardy.verbs.folder import RunFolder, finish
 from hardy.verbs.history import LAST, History
 from hardy.verbs.inputs import DATA_SEED, SEEN_ELSEWHERE, device_of, origin, unseen_val
 from hardy.verbs.job import Job, job_of
-from hardy.verbs.same import must_be_the_same
+from hardy.verbs.same import marks, must_be_the_same, other_in_a_process
 from hardy.verbs.seeds import repeated
 from hardy.verbs.taught import afterwards, checked, nets_of, notes_on
 
@@ -103,8 +103,10 @@ def _process(asked: config.Train, device: str, path: Path) -> Results:
 def _trained(asked: config.Train, job: Job, engine: Engine, folder: RunFolder) -> Results:
     from hardy.training.loop import fit
 
+    networks, splits = _given(job)
+    _must_agree(engine, splits)
     if engine.first:
-        must_be_the_same(folder, *_given(job))
+        must_be_the_same(folder, networks, splits)
     say(f"{job.method!r} on {job.data!r}, {job.attack!r}, {engine}")
     job = job.to(engine.device)
     history = _history(asked, job, engine, folder)
@@ -129,6 +131,19 @@ def _trained(asked: config.Train, job: Job, engine: Engine, folder: RunFolder) -
     results = _measured(asked, job, engine, history, deployed)
     results.findings += known
     return engine.from_first(finish(results) if engine.first else results)
+
+
+def _must_agree(engine: Engine, splits: Mapping[str, Split]) -> None:
+    """Raises ValueError, in every process, where one has other pictures than the first."""
+    if not engine.several:
+        return
+    mine = marks(splits)
+    theirs = engine.from_first(mine)
+    # All hear of it before any ends: none waits for another that is gone.
+    differs = torch.tensor([mine[name] != theirs[name] for name in mine], dtype=torch.uint8)
+    anywhere = torch.stack(engine.gather(differs)).any(0).tolist()
+    if any(anywhere):
+        raise other_in_a_process(name for name, odd in zip(mine, anywhere, strict=True) if odd)
 
 
 def _given(job: Job) -> tuple[dict[str, nn.Module], dict[str, Split]]:
@@ -209,6 +224,8 @@ def _measured(
     if job.teachers:
         results.facts["teacher"] = job.taught_by
     results.notes += [*_notes(job.data, job.start), *notes_on(job), *history.events]
+    if job.caution:
+        results.notes.append(job.caution)
     verdicts: dict[str, Verdicts] = {}
     for kind in history.kinds:
         file = history.file(kind)

@@ -82,14 +82,15 @@ def reported(
 ) -> Checkpoint:
     """A network whose classifier layer was made anew for the data, with what is to be said and
     kept of that. new: its entries in the state dict; whom: the rest was taken from; classes: of
-    the layer before."""
+    the layer before, 0 where there was none."""
     spec = found.architecture
     # Counters are left out: a file may lack them, and nothing is computed from them.
     entries = [key for key in found.model.state_dict() if not key.endswith("num_batches_tracked")]
     taken = len(entries) - len(new)
+    change = f"{classes} → {data.num_classes}" if classes else f"there was none; {data.num_classes}"
     sentence = (
         f"taken from {whom}: {taken} of {len(entries)} tensors; new: {', '.join(new)} "
-        f"({classes} → {data.num_classes} classes)"
+        f"({change} classes)"
     )
     about = {"taken": taken, "new": new, "classes": [classes, data.num_classes]}
     if "data" in found.extra:

@@ -58,8 +58,8 @@ class AWP(Method):
     def loss(self, nets: Nets, batch: Batch, x_adv: Tensor, progress: float) -> dict[str, Tensor]:
         return self.base.loss(nets, batch, x_adv, progress)
 
-    def check(self, model: nn.Module) -> None:
-        self.base.check(model)
+    def check(self, model: nn.Module, fresh: bool) -> str | None:
+        return self.base.check(model, fresh)
 
     def prepare(self, nets: Nets) -> Nets:
         return self.base.prepare(nets)
