@@ -1,6 +1,6 @@
 """From one adversarially trained network to two new tasks: adversarial fine-tuning, TWINS, RiFT.
 
-    python benchmarks/transfer.py run --data-root $SHARED/data --jobs 2
+    python benchmarks/twins.py run --data-root $SHARED/data --jobs 2
 
 The start is `thin_resnet18`, adversarially trained on CIFAR-10 (JPEG); the tasks are ten classes of
 Tiny-ImageNet at 32×32 and the digits of scikit-learn at 32×32. What is not there yet under --out is
@@ -85,7 +85,7 @@ def main() -> None:
     )
     parser.add_argument("what", choices=("run", "table"))
     parser.add_argument("--data-root", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("runs/transfer"))
+    parser.add_argument("--out", type=Path, default=Path("runs/twins"))
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, a core each")
     asked = parser.parse_args()
     if asked.what == "run":
