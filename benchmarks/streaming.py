@@ -40,9 +40,9 @@ from torch.utils.data import DataLoader, Dataset
 from hardy.data import Augment, DataSet, Split, Streaming, batches, load_data
 from hardy.data.archive import listing
 from hardy.data.cache import key_of
-from hardy.data.encoded import Encoded
 from hardy.data.pictures import is_picture
-from hardy.data.stream import Streamed, hashes_of
+from hardy.data.streaming.encoded import Encoded
+from hardy.data.streaming.stream import Streamed, hashes_of
 
 KINDS = 256  # different pictures; the others are links to them
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hardy.data import cache as stored
-from hardy.data import folder
 from hardy.data.raw import Raw
+from hardy.data.sources import folder
 
 
 @pytest.fixture

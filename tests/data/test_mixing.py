@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hardy.data import DataSet, Mix, Split, Streaming, batches, joined, load_data, load_extra
-from hardy.data.stream import Streamed
+from hardy.data.streaming.stream import Streamed
 
 NAMES = ("cat", "dog", "eel")
 ON = Streaming("on", workers=2)

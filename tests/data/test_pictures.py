@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from hardy.data.archive import Member
-from hardy.data.folder import load
 from hardy.data.pictures import decode, decoded, probed
+from hardy.data.sources.folder import load
 
 # Two by two in reading order: what each of Exif's eight orientations stores of it (JEITA CP-3451).
 UPRIGHT = np.array([[10, 80], [160, 240]], np.uint8)

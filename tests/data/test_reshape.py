@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 from hardy.data import DataSet, Split, Streaming, augment_of, load_data
-from hardy.data.chained import Held
-from hardy.data.handed import handed_in
+from hardy.data.from_python.handed import handed_in
 from hardy.data.pictures import decoded
 from hardy.data.raw import Part, Raw
 from hardy.data.reshape import reshaped, reshaped_data, reshaped_raw
-from hardy.data.stream import Streamed
+from hardy.data.streaming.chained import Held
+from hardy.data.streaming.stream import Streamed
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (3, 3, 6, 6), dtype=np.uint8)

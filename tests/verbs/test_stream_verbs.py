@@ -13,8 +13,8 @@ from verb_runs import MRC, TRAIN, assert_same, hardy, replaced, rows, timeless, 
 import hardy as package
 from hardy import config
 from hardy.data import Streaming, load_data
-from hardy.data.encoded import Encoded
-from hardy.data.stream import Streamed
+from hardy.data.streaming.encoded import Encoded
+from hardy.data.streaming.stream import Streamed
 from hardy.evaluation.results import read
 from hardy.verbs import inputs
 

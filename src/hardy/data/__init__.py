@@ -5,8 +5,8 @@ from hardy.data.load import load_data
 from hardy.data.loader import Batch, batch_count, batches
 from hardy.data.mixing import joined, load_extra
 from hardy.data.order import Mix
-from hardy.data.room import Streaming
 from hardy.data.splits import DataSet, Split, halves, limited, stratified
+from hardy.data.streaming.room import Streaming
 
 __all__ = [
     "Augment",

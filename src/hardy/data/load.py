@@ -15,14 +15,14 @@ from pathlib import Path
 
 import torch
 
-from hardy.data import cifar, digits, folder, function, mnist, npz, parquet, tiny_imagenet
-from hardy.data.delivered import delivered
-from hardy.data.handed import handed_in, raw_of
+from hardy.data.from_python.handed import handed_in, raw_of
 from hardy.data.raw import Part, Raw
 from hardy.data.reshape import check_shape, reshaped_raw
-from hardy.data.room import RESIDENT, Streaming
+from hardy.data.sources import cifar, digits, folder, function, mnist, npz, parquet, tiny_imagenet
 from hardy.data.splits import DataSet, Split, limited, parted
-from hardy.data.stream import Streamed
+from hardy.data.streaming.delivered import delivered
+from hardy.data.streaming.room import RESIDENT, Streaming
+from hardy.data.streaming.stream import Streamed
 
 # The test part of a set without splits does not depend on the user's seed: it never changes.
 _TEST_FRACTION = 0.25

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hardy.data.order import Mix, batches_in, row_order
 from hardy.data.splits import Split
-from hardy.data.stream import Streamed
+from hardy.data.streaming.stream import Streamed
 from hardy.draws import Draws
 
 

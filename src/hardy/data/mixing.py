@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hardy.data.chained import chained
-from hardy.data.delivered import in_batches
 from hardy.data.load import Form, as_split, read_raw, require_train
 from hardy.data.raw import Raw
-from hardy.data.room import RESIDENT, Streaming
 from hardy.data.splits import DataSet, Split, limited
-from hardy.data.stream import picture_hashes
+from hardy.data.streaming.chained import chained
+from hardy.data.streaming.delivered import in_batches
+from hardy.data.streaming.room import RESIDENT, Streaming
+from hardy.data.streaming.stream import picture_hashes
 
 # Beyond any position in a file, so that no extra picture shares its draws with an own one.
 INDEX_OFFSET = 2**40

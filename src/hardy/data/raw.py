@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from hardy.data.stream import Streamed
+from hardy.data.streaming.stream import Streamed
 
 _AT_ONCE = 256  # pictures, where streamed ones are hashed
 

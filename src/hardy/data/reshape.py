@@ -13,7 +13,7 @@ from torch import Tensor
 from hardy.data.pictures import resized
 from hardy.data.raw import Part, Raw, resident
 from hardy.data.splits import DataSet, Split
-from hardy.data.stream import Streamed
+from hardy.data.streaming.stream import Streamed
 
 
 def check_shape(image_size: int | None, channels: int | None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hardy.data.stream import Images, Streamed
+from hardy.data.streaming.stream import Images, Streamed
 from hardy.draws import Draws
 
 

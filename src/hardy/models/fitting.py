@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hardy.models.architecture import ZOO, Architecture, available
 from hardy.models.libraries import is_library_name, library_net
-from hardy.models.normalize import Normalized, canonical, own_of
+from hardy.models.normalize import Normalized, canonical, must_be_own, own_of
 from hardy.models.resized import Resize, fronted
 from hardy.models.state_dicts import Fit, fit, shortened
 from hardy.models.timm_nets import converted
@@ -134,12 +134,9 @@ def _own(model: nn.Module, found: Fit, given: Given) -> str | None:
     own = own_of(model)
     if own is None:
         return None
+    if given.said:
+        must_be_own(own, given.normalize)
     wanted = None if given.normalize is None else canonical(given.normalize)
-    if given.said and wanted not in (None, "none", own):
-        raise ValueError(
-            f"the network itself normalises its pixels by {own}, and {wanted} was given: leave "
-            "--normalize out, or give a network that does not normalise"
-        )
     if wanted == "none" and given.said:
         found.notes.append(f"none is put before the network, which itself normalises by {own}")
     told = {"description": None if given.said else wanted, found.source: found.normalize}

@@ -109,6 +109,16 @@ def canonical(spec: str) -> str:
     return "none" if statistics is None else spec_of(*statistics)
 
 
+def must_be_own(own: str, given: str | None) -> None:
+    """Raises ValueError where a network normalises by itself, by the spec `own`, and the user gives
+    it another normalisation; 'none' is none before it."""
+    if given is not None and canonical(given) not in ("none", own):
+        raise ValueError(
+            f"the network itself normalises its pixels by {own}, and {canonical(given)} was given: "
+            "leave --normalize out, or give a network that does not normalise"
+        )
+
+
 def in_units(mean: Sequence[float], std: Sequence[float]) -> tuple[Statistics, bool]:
     """Statistics of pixels in [0, 1], and whether they were given for pixels of 0 to 255, as a
     mean above 1 shows: a std alone may well be above 1."""

@@ -7,14 +7,13 @@ import json
 import re
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from hardy.evaluation.results import Measurement, Results
 from hardy.reporting import tables
 from hardy.reporting.card_metadata import About, metadata, published
 from hardy.reporting.findings import finding_lines
 from hardy.reporting.headline import headline
 from hardy.reporting.papers import papers
+from hardy.reporting.templating import templates
 from hardy.reporting.wording import attack, count, radius
 from hardy.units import as_fraction
 
@@ -27,13 +26,7 @@ IMPORT_PATH = re.compile(r"[\w.]+:[\w.]+")
 
 def card(results: Results, about: About) -> str:
     """README.md of a repository, with its metadata."""
-    environment = Environment(
-        loader=PackageLoader("hardy.reporting", "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates(autoescape=False)
     environment.filters["md"] = tables.escaped
     robust = [m for m in published(results) if m.quantity == "robust accuracy"]
     outcome = tables.table(results)

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from hardy.evaluation.results import Results, read
 from hardy.files import write_text, written_whole
 from hardy.reporting import tables
@@ -25,6 +23,7 @@ from hardy.reporting.seeds import TITLE as SEEDS_TITLE
 from hardy.reporting.seeds import seeds_table
 from hardy.reporting.sizes import size_caption, size_table
 from hardy.reporting.style import png, svg
+from hardy.reporting.templating import templates
 
 FILE_NAME = "report.html"
 TABLES = "tables.md"
@@ -81,14 +80,7 @@ def write_report(folder: Path) -> Path:
 
 def render(results: Results, config: dict[str, Any], drawings: dict[str, Drawing]) -> str:
     """The page as text. Everything that is not the template's own is escaped."""
-    environment = Environment(
-        loader=PackageLoader("hardy.reporting", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates(autoescape=True)
     arguments = {name: value for name, value in config.items() if name not in APART}
     lost = [
         a.path

@@ -17,7 +17,7 @@ from hardy.verbs.folder import RunFolder, finish
 from hardy.verbs.inputs import attack_of, device_of
 from hardy.verbs.measuring import Job, attack_name, job_of
 from hardy.verbs.protocols import remarks
-from hardy.verbs.same import must_be_the_same
+from hardy.verbs.same import marks, must_be_the_same
 from hardy.verbs.seeds import repeated
 from hardy.verbs.shards import check_devices, tally_in_shards
 from hardy.verbs.sizes import footprints
@@ -39,7 +39,8 @@ def run(asked: config.Evaluate) -> Results:
     folder = RunFolder("evaluate", asked)
     steps = folder.steps()
     splits = {"test": job.test, **({"train": job.data.train} if asked.equal_clean else {})}
-    must_be_the_same(folder, {label: net.model for label, net in job.nets.items()}, splits)
+    networks = {label: net.model for label, net in job.nets.items()}
+    must_be_the_same(folder, networks, marks(splits))
     job = job.to(device)
     results = folder.results()
     results.facts |= _facts(job, device.type)

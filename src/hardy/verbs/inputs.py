@@ -20,13 +20,13 @@ from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from hardy import config
 from hardy.attacks.pgd import PGD
-from hardy.data.delivered import delivered
-from hardy.data.handed import handed_in
+from hardy.data.from_python.handed import handed_in
 from hardy.data.load import load_data
 from hardy.data.reshape import check_shape
-from hardy.data.room import Streaming
 from hardy.data.splits import DataSet
-from hardy.data.stream import usual_workers
+from hardy.data.streaming.delivered import delivered
+from hardy.data.streaming.room import Streaming
+from hardy.data.streaming.stream import usual_workers
 from hardy.evaluation.robustness import Protocol
 from hardy.models.architecture import Architecture
 from hardy.models.libraries import is_library_name, library_net
@@ -45,7 +45,7 @@ RENEWED = "a new classifier layer by hardy train --num-classes auto"
 SEEN_ELSEWHERE = "seen elsewhere"
 
 # What a checkpoint says of the network that it started from: on which pictures that was chosen,
-# and whether its classifier layer was made anew for other classes (see transfer.py).
+# and whether its classifier layer was made anew for other classes (see renewal.py).
 INHERITED = ("chosen_on", "transfer")
 
 # The radii that the field's tables are at.

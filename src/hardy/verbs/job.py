@@ -24,7 +24,7 @@ from hardy.methods.standard import Standard
 from hardy.methods.wrappers.awp import AWP
 from hardy.models.architecture import Architecture
 from hardy.models.load import Checkpoint
-from hardy.models.normalize import canonical, own_of
+from hardy.models.normalize import canonical, must_be_own, own_of
 from hardy.threat import threat_of
 from hardy.training.averaging import Averaging
 from hardy.training.phases import Probing
@@ -41,8 +41,8 @@ from hardy.verbs.inputs import (
     streaming_of,
 )
 from hardy.verbs.published import published
+from hardy.verbs.renewal import classifier, must_be_consistent, transferred
 from hardy.verbs.teachers import teachers_of
-from hardy.verbs.transfer import classifier, must_be_consistent, transferred
 
 if TYPE_CHECKING:
     from hardy.training.loop import Settings
@@ -229,11 +229,7 @@ def _network(
         model = architecture.build()
     own = own_of(model)
     if own is not None and own != canonical(architecture.normalize):
-        if asked.normalize not in (None, "none"):
-            raise ValueError(
-                f"{asked.model} itself normalises its pixels by {own}, and {asked.normalize} was "
-                "given: leave --normalize out"
-            )
+        must_be_own(own, asked.normalize)
         architecture = replace(architecture, normalize=own)
     must_run(model, architecture.model, data)
     return model, architecture, None

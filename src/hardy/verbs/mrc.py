@@ -17,7 +17,7 @@ from hardy.models.load import Checkpoint
 from hardy.verbs.arguments import check, keywords
 from hardy.verbs.folder import RunFolder, finish
 from hardy.verbs.inputs import DATA_SEED, checkpoint_of, data_of, device_of, protocol_of
-from hardy.verbs.same import must_be_the_same
+from hardy.verbs.same import marks, must_be_the_same
 from hardy.verbs.seeds import repeated
 
 
@@ -30,7 +30,8 @@ def run(asked: config.Mrc) -> Results:
     data = data_of(asked, asked.limit)
     net = checkpoint_of(asked, data, device)
     folder = RunFolder("mrc", asked)
-    must_be_the_same(folder, {"the network": net.model}, {"train": data.train, "test": data.test})
+    pictures = marks({"train": data.train, "test": data.test})
+    must_be_the_same(folder, {"the network": net.model}, pictures)
     results = folder.results()
     results.facts |= {
         "model": net.architecture.model,

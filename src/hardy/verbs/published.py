@@ -13,7 +13,7 @@ from hardy.models.architecture import Architecture
 from hardy.models.libraries import is_library_name, library_net
 from hardy.models.load import Checkpoint
 from hardy.models.resized import fronted
-from hardy.verbs.transfer import reported, transferred
+from hardy.verbs.renewal import reported, transferred
 
 
 def published(asked: config.Train, data: DataSet) -> Checkpoint:

@@ -35,7 +35,7 @@ from hardy.verbs.inputs import (
     unseen_val,
 )
 from hardy.verbs.mrc import measure
-from hardy.verbs.same import must_be_the_same
+from hardy.verbs.same import marks, must_be_the_same
 from hardy.verbs.seeds import repeated
 
 SHOWN = 8
@@ -57,7 +57,7 @@ def run(asked: config.Rift) -> Results:
     must_be_the_same(
         folder,
         {"the network": net.model},
-        {"train": data.train, "val": data.val, "test": data.test},
+        marks({"train": data.train, "val": data.val, "test": data.test}),
     )
     results = folder.results()
     results.notes += [how, *net.notes]

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from hardy.data.splits import Split
-from hardy.data.stream import picture_hashes
+from hardy.data.streaming.stream import picture_hashes
 from hardy.evaluation.steps import Steps
 from hardy.verbs.folder import RunFolder
 from hardy.verbs.inputs import fingerprint
+
+if TYPE_CHECKING:
+    from hardy.training.engine import Engine
 
 GIVEN = "given"  # under which the steps keep it
 
 
 def must_be_the_same(
-    folder: RunFolder, networks: Mapping[str, nn.Module], splits: Mapping[str, Split]
+    folder: RunFolder, networks: Mapping[str, nn.Module], pictures: Mapping[str, str]
 ) -> None:
-    """Keep in a run folder what tells these networks and pictures from others, by their names.
+    """Keep in a run folder what tells these networks, and pictures by their `marks`, from others.
 
     Raises ValueError where the run to go on with was started with others: the same flags may name
     a file that has changed, and the run's finished steps would be taken for those of the new.
     """
     mine = {f"weights in {name}": fingerprint(_weights(net)) for name, net in networks.items()}
-    mine |= marks(splits)
+    mine |= pictures
     steps = folder.steps()
     known = steps.json(GIVEN)
     if known is None:
@@ -46,19 +50,29 @@ def marks(splits: Mapping[str, Split]) -> dict[str, str]:
     return {f"{name} pictures": fingerprint(_pictures(split)) for name, split in splits.items()}
 
 
-def other_in_a_process(names: Iterable[str]) -> ValueError:
-    """The error for pictures that are not the same in every process of a run."""
-    return ValueError(
-        f"the processes of this run have different {' and '.join(names)}: a function that gives "
-        "data must give the same each time; let it draw from its argument seed"
-    )
+def must_agree(engine: Engine, pictures: Mapping[str, str]) -> None:
+    """Raises ValueError, in every process of a run, where one has other pictures than the first,
+    by their `marks`; a collective call."""
+    theirs = engine.from_first(pictures)
+    # All hear of it before any ends: none waits for another that is gone.
+    differs = [mark != theirs[name] for name, mark in pictures.items()]
+    flags = torch.stack(engine.gather(torch.tensor(differs, dtype=torch.uint8))).any(0)
+    if odd := [name for name, flag in zip(pictures, flags.tolist(), strict=True) if flag]:
+        raise _other_in_a_process(odd)
 
 
 def must_be_known(steps: Steps, splits: Mapping[str, Split]) -> None:
     """Raises ValueError where these pictures are not those that `must_be_the_same` has kept."""
     known = steps.json(GIVEN)
     if odd := [name for name, mark in marks(splits).items() if known[name] != mark]:
-        raise other_in_a_process(odd)
+        raise _other_in_a_process(odd)
+
+
+def _other_in_a_process(names: Iterable[str]) -> ValueError:
+    return ValueError(
+        f"the processes of this run have different {' and '.join(names)}: a function that gives "
+        "data must give the same each time; let it draw from its argument seed"
+    )
 
 
 def _pictures(split: Split) -> dict[str, Tensor]:

@@ -29,7 +29,7 @@ from hardy.verbs.folder import RunFolder, finish
 from hardy.verbs.history import LAST, History
 from hardy.verbs.inputs import DATA_SEED, SEEN_ELSEWHERE, device_of, origin, unseen_val
 from hardy.verbs.job import Job, job_of
-from hardy.verbs.same import marks, must_be_the_same, other_in_a_process
+from hardy.verbs.same import marks, must_agree, must_be_the_same
 from hardy.verbs.seeds import repeated
 from hardy.verbs.taught import afterwards, checked, nets_of, notes_on
 
@@ -104,9 +104,10 @@ def _trained(asked: config.Train, job: Job, engine: Engine, folder: RunFolder) -
     from hardy.training.loop import fit
 
     networks, splits = _given(job)
-    _must_agree(engine, splits)
+    pictures = marks(splits)
+    must_agree(engine, pictures)
     if engine.first:
-        must_be_the_same(folder, networks, splits)
+        must_be_the_same(folder, networks, pictures)
     say(f"{job.method!r} on {job.data!r}, {job.attack!r}, {engine}")
     job = job.to(engine.device)
     history = _history(asked, job, engine, folder)
@@ -131,19 +132,6 @@ def _trained(asked: config.Train, job: Job, engine: Engine, folder: RunFolder) -
     results = _measured(asked, job, engine, history, deployed)
     results.findings += known
     return engine.from_first(finish(results) if engine.first else results)
-
-
-def _must_agree(engine: Engine, splits: Mapping[str, Split]) -> None:
-    """Raises ValueError, in every process, where one has other pictures than the first."""
-    if not engine.several:
-        return
-    mine = marks(splits)
-    theirs = engine.from_first(mine)
-    # All hear of it before any ends: none waits for another that is gone.
-    differs = torch.tensor([mine[name] != theirs[name] for name in mine], dtype=torch.uint8)
-    anywhere = torch.stack(engine.gather(differs)).any(0).tolist()
-    if any(anywhere):
-        raise other_in_a_process(name for name, odd in zip(mine, anywhere, strict=True) if odd)
 
 
 def _given(job: Job) -> tuple[dict[str, nn.Module], dict[str, Split]]:

@@ -32,7 +32,7 @@ from hardy.data.corruptions.published import published
 from hardy.data.corruptions.spatter import spatter
 from hardy.data.corruptions.tiny_imagenet_c import wnids_of
 from hardy.data.splits import Split
-from hardy.data.stream import Streamed
+from hardy.data.streaming.stream import Streamed
 from hardy.draws import Draws
 
 __all__ = [

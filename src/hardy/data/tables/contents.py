@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hardy.data import columns
 from hardy.data.archive import Member
 from hardy.data.arrays import class_names, labels_of, numbered
 from hardy.data.raw import checked_labels
-from hardy.data.table_files import reading, schema_of, split_files
+from hardy.data.tables import columns
+from hardy.data.tables.files import reading, schema_of, split_files
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hardy.data import load_data
-from hardy.data.tiny_imagenet import load
+from hardy.data.sources.tiny_imagenet import load
 
 
 @pytest.fixture

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hardy.data import Streaming, columns, folder, load_data, room, tables
-from hardy.data.parquet import load
-from hardy.data.stream import Streamed
-from hardy.data.table_files import split_of
+from hardy.data import Streaming, load_data
+from hardy.data.sources import folder
+from hardy.data.sources.parquet import load
+from hardy.data.streaming import room
+from hardy.data.streaming.stream import Streamed
+from hardy.data.tables import columns, contents
+from hardy.data.tables.files import split_of
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -314,7 +317,9 @@ def test_without_pyarrow_it_says_what_to_install(written, monkeypatch):
 def test_the_second_load_decodes_nothing(written, monkeypatch):
     root = written("train.parquet", [(0, 0), (1, 1)])
     first = load(root)
-    monkeypatch.setattr("hardy.data.parquet.decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(
+        "hardy.data.sources.parquet.decode", lambda *_: pytest.fail("decoded again")
+    )
     second = load(root)
     assert second.content_hash == first.content_hash
     with pytest.raises(pytest.fail.Exception):
@@ -323,9 +328,9 @@ def test_the_second_load_decodes_nothing(written, monkeypatch):
 
 def test_pictures_come_in_turn_and_not_at_once(written, monkeypatch):
     """More rows than are held: in order, and each read when it is asked for."""
-    monkeypatch.setattr(tables, "_AT_ONCE", 2)
-    found = tables.examined(written("train.parquet", [(red, red % 2) for red in range(5)]))
-    stream = tables.encoded(found, "train")
+    monkeypatch.setattr(contents, "_AT_ONCE", 2)
+    found = contents.examined(written("train.parquet", [(red, red % 2) for red in range(5)]))
+    stream = contents.encoded(found, "train")
     assert next(stream).name == "row 0 of train.parquet"
     assert [each.name for each in stream] == [f"row {row} of train.parquet" for row in range(1, 5)]
     assert np.array_equal(found.labels["train"], [0, 1, 0, 1, 0])

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hardy.data.from_python.returned import as_raw, checked
 from hardy.data.raw import Raw
-from hardy.data.returned import as_raw, checked
 from hardy.data.splits import DataSet
 from hardy.imports import blamed, here_on_path, named
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hardy.data.folder import load, name_of
+from hardy.data.sources.folder import load, name_of
 
 
 @pytest.fixture

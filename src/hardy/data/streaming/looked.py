@@ -24,10 +24,10 @@ from PIL import Image, features
 from hardy.console import progress
 from hardy.data.archive import Member
 from hardy.data.cache import home, key_of
-from hardy.data.encoded import Encoded, Files
 from hardy.data.pictures import huge_refused, probed
 from hardy.data.raw import Part, Raw, set_hash
-from hardy.data.stream import Streamed, hashes_of
+from hardy.data.streaming.encoded import Encoded, Files
+from hardy.data.streaming.stream import Streamed, hashes_of
 from hardy.files import written_whole
 
 # Of each part: its files, and the class of each, int64 (N,).

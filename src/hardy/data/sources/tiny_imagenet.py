@@ -12,11 +12,11 @@ import numpy as np
 from hardy.data import archive, download
 from hardy.data.archive import Listing, Member
 from hardy.data.cache import cached
-from hardy.data.looked import Labelled, streamed
-from hardy.data.packed import on_disk
 from hardy.data.pictures import decode, is_picture
 from hardy.data.raw import Part, Raw
-from hardy.data.room import RESIDENT, Streaming, needed
+from hardy.data.streaming.looked import Labelled, streamed
+from hardy.data.streaming.packed import on_disk
+from hardy.data.streaming.room import RESIDENT, Streaming, needed
 
 _TABLES = ("wnids.txt", "words.txt", "val_annotations.txt")
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hardy.data.stream import Images, Streamed, hashes_of
+from hardy.data.streaming.stream import Images, Streamed, hashes_of
 
 
 @dataclass(frozen=True)

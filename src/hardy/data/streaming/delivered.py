@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from hardy.data.chained import Held
-from hardy.data.room import Streaming
 from hardy.data.splits import DataSet, Split
-from hardy.data.stream import Streamed
+from hardy.data.streaming.chained import Held
+from hardy.data.streaming.room import Streaming
+from hardy.data.streaming.stream import Streamed
 
 
 def delivered(data: DataSet, streaming: Streaming) -> DataSet:

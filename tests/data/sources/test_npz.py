@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from hardy.data import load_data
-from hardy.data.npz import load
 from hardy.data.raw import Part, Raw
+from hardy.data.sources.npz import load
 
 # Six pictures of 2×2 with three channels, all numbers different.
 NHWC = np.arange(6 * 2 * 2 * 3, dtype=np.uint8).reshape(6, 2, 2, 3)

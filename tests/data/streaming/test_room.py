@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from hardy.data import load_data, room
+from hardy.data import load_data
 from hardy.data.pictures import is_picture
-from hardy.data.room import (
+from hardy.data.streaming import room
+from hardy.data.streaming.room import (
     Size,
     Streaming,
     free_memory,
@@ -20,7 +21,7 @@ from hardy.data.room import (
     of_container,
     too_large,
 )
-from hardy.data.stream import Streamed
+from hardy.data.streaming.stream import Streamed
 
 GIB = 2**30
 ASKED = Streaming("auto", device="cuda:1")

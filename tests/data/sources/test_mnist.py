@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hardy.data import load_data
-from hardy.data.mnist import load, read_idx
+from hardy.data.sources.mnist import load, read_idx
 
 IMAGES = struct.pack(">4I", 0x0803, 2, 2, 3) + bytes(range(12))
 LABELS = struct.pack(">2I", 0x0801, 2) + bytes((7, 3))

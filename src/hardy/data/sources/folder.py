@@ -12,11 +12,11 @@ from hardy.data import archive
 from hardy.data.archive import Listing, Member
 from hardy.data.arrays import SPLITS
 from hardy.data.cache import cached
-from hardy.data.looked import Labelled, streamed
-from hardy.data.packed import on_disk
 from hardy.data.pictures import SUFFIXES, decode, is_picture
 from hardy.data.raw import Part, Raw
-from hardy.data.room import RESIDENT, Streaming, needed
+from hardy.data.streaming.looked import Labelled, streamed
+from hardy.data.streaming.packed import on_disk
+from hardy.data.streaming.room import RESIDENT, Streaming, needed
 
 _LAYOUT = "expected <split>/<class>/<picture> with splits train, val, test, or <class>/<picture>"
 _READ = f"as {', '.join(SUFFIXES)}"

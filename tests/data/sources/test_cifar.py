@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hardy.data import load_data
-from hardy.data.cifar import CIFAR10, CIFAR100, load
+from hardy.data.sources.cifar import CIFAR10, CIFAR100, load
 
 NAMES = [b"airplane", b"automobile", b"bird", b"cat", b"deer", b"dog", b"frog", b"horse"]
 NAMES += [b"ship", b"truck"]

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from hardy.data import tables
 from hardy.data.archive import Entry
 from hardy.data.cache import cached
-from hardy.data.looked import Labelled, streamed
-from hardy.data.packed import packed
 from hardy.data.pictures import decode, probed
 from hardy.data.raw import Part, Raw
-from hardy.data.room import RESIDENT, Size, Streaming, in_colour
-from hardy.data.table_files import must_be_readable
+from hardy.data.streaming.looked import Labelled, streamed
+from hardy.data.streaming.packed import packed
+from hardy.data.streaming.room import RESIDENT, Size, Streaming, in_colour
+from hardy.data.tables import contents
+from hardy.data.tables.files import must_be_readable
 
 
 def load(
@@ -44,7 +44,7 @@ def load(
     if streaming.chosen(path.name, lambda: _needed(path, image_size, image_column)):
 
         def build() -> tuple[Labelled, Raw]:
-            return _packed(path, kind, tables.examined(path, image_column, label_column))
+            return _packed(path, kind, contents.examined(path, image_column, label_column))
 
         return streamed(path, kind, image_size, channels, streaming.workers, build)
     return cached(
@@ -56,12 +56,12 @@ def those_there(path: Path, *names: str | None) -> tuple[str | None, ...]:
     """The names that the first of the files has as columns; None in place of the others. Raises
     ValueError as `load`."""
     must_be_readable(path)
-    return tables.those_there(path, *names)
+    return contents.those_there(path, *names)
 
 
 def _needed(path: Path, image_size: int | None, image_column: str | None) -> Size:
     """What the decoded pictures take, in colour, by the number of rows and the first picture."""
-    count, first = tables.counted(path, image_column)
+    count, first = contents.counted(path, image_column)
     size = image_size if image_size or first is None else probed([first], None)[0]
     return in_colour(count, size or 0)
 
@@ -69,8 +69,8 @@ def _needed(path: Path, image_size: int | None, image_column: str | None) -> Siz
 def _build(
     path: Path, image_size: int | None, image_column: str | None, label_column: str | None
 ) -> Raw:
-    found = tables.examined(path, image_column, label_column)
-    members = [each for split in found.files for each in tables.encoded(found, split)]
+    found = contents.examined(path, image_column, label_column)
+    members = [each for split in found.files for each in contents.encoded(found, split)]
     images = decode(members, image_size)
     parts, start = {}, 0
     for split, labels in found.labels.items():
@@ -79,12 +79,12 @@ def _build(
     return Raw(parts, found.classes, path.name, notes=found.notes)
 
 
-def _packed(path: Path, kind: str, found: tables.Tables) -> tuple[Labelled, Raw]:
+def _packed(path: Path, kind: str, found: contents.Tables) -> tuple[Labelled, Raw]:
     """The pictures of each split where they can be read one by one, and their classes."""
 
     def entries() -> Iterator[Entry]:
         for split in found.files:
-            for member in tables.encoded(found, split):
+            for member in contents.encoded(found, split):
                 yield Entry(f"{split}/{member.name}", member.read)
 
     members, _ = packed(path, kind, entries())

@@ -21,21 +21,21 @@ from PIL import Image
 
 from hardy.data import (
     Augment,
+    DataSet,
     Mix,
     Split,
     Streaming,
     batches,
-    encoded,
     joined,
     limited,
     load_data,
     load_extra,
-    looked,
 )
 from hardy.data.archive import Spot
-from hardy.data.chained import Chained, Held, chained
 from hardy.data.corruptions import corrupted
-from hardy.data.stream import AHEAD, Streamed, hashes_of, picture_hashes
+from hardy.data.streaming import encoded, looked
+from hardy.data.streaming.chained import Chained, Held, chained
+from hardy.data.streaming.stream import AHEAD, Streamed, hashes_of, picture_hashes
 from other_processes import eventually
 
 ON = Streaming("on", workers=2)
@@ -152,13 +152,18 @@ def test_other_sizes_are_refused_as_in_memory(tmp_path: Path):
     assert said[0] == said[1]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_what_has_changed_on_disk_is_named_in_one_line(workers: int, tmp_path: Path):
+def looked_at(folder: Path, workers: int) -> tuple[Path, DataSet, str]:
+    """Where a streamed set of small pictures lies, the set, and the name of its first file."""
     files = {f"{name}/{i}.jpg": jpeg(i, (8, 8)) for name in "ab" for i in range(8)}
-    path = stored(tmp_path, "directory", files)
+    path = stored(folder, "directory", files)
     _, data = both(path, Streaming("on", workers), image_size=None)
     images = data.train.images
-    name = images.source.files.name(int(images.rows[0]))
+    return path, data, images.source.files.name(int(images.rows[0]))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_has_changed_on_disk_is_named_in_one_line(workers: int, tmp_path: Path):
+    path, data, name = looked_at(tmp_path, workers)
     (path / name).write_bytes(jpeg(3, (10, 10)))
     with pytest.raises(ValueError, match=rf"^{name} of .*pets has changed since"):
         list(batches(data.train, 4, seed=0))
@@ -188,11 +193,7 @@ def test_where_pictures_lie_hangs_on_no_working_directory(
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_another_picture_of_the_same_size_is_noticed(workers: int, tmp_path: Path):
-    files = {f"{name}/{i}.jpg": jpeg(i, (8, 8)) for name in "ab" for i in range(8)}
-    path = stored(tmp_path, "directory", files)
-    _, data = both(path, Streaming("on", workers), image_size=None)
-    images = data.train.images
-    name = images.source.files.name(int(images.rows[0]))
+    path, data, name = looked_at(tmp_path, workers)
     (path / name).write_bytes(jpeg(99, (8, 8)))
     with pytest.raises(ValueError, match=rf"^{name} of .*pets has changed since.*is another one"):
         list(batches(data.train, 4, seed=0))
@@ -451,8 +452,9 @@ def test_the_error_of_a_worker_is_the_error_of_the_pass(noise: Split):
 ABANDONED = """
 import sys, time
 import numpy as np, torch
-from hardy.data.chained import Held
-from hardy.data.stream import Streamed
+from hardy.data.streaming.chained import Held
+from hardy.data.streaming.stream import Streamed
+from hardy.data.splits import DataSet
 
 class Slow(Held):
     def read(self, rows, out):

@@ -10,7 +10,7 @@ import numpy as np
 
 from hardy.data.archive import Member, Spot
 from hardy.data.pictures import decoded
-from hardy.data.stream import hashes_of
+from hardy.data.streaming.stream import hashes_of
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from hardy.data.raw import Part, Raw
 from hardy.data.reshape import reshaped_data
 from hardy.data.splits import DataSet, Split, limited
-from hardy.data.stream import picture_hashes
+from hardy.data.streaming.stream import picture_hashes
 
 
 def handed_in(

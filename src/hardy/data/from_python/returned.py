@@ -18,7 +18,7 @@ from hardy.data.arrays import (
     numbered,
     pictures_of,
 )
-from hardy.data.items import array_of, classes_of, is_items, items_of
+from hardy.data.from_python.items import array_of, classes_of, is_items, items_of
 from hardy.data.raw import Part, Raw
 
 _SPLITS = {"all": "all", **SPLITS}

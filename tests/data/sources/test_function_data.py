@@ -343,7 +343,7 @@ def test_as_extra_data_in_the_size_and_channels_of_the_data(module):
 
 
 def test_the_function_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
     (code,) = [part.partition("```")[0] for part in text.split("```python\n")[1:]]
     (tmp_path / "mypictures.py").write_text(code)
     monkeypatch.chdir(tmp_path)

@@ -1,0 +1,1 @@
+"""One kind of data, one file: what --data can name."""

@@ -1,0 +1,1 @@
+"""Pictures that stay where they are until a batch asks for them."""

@@ -1,0 +1,1 @@
+"""Parquet files: which there are, which of their columns count, and what they hold."""
