@@ -37,8 +37,8 @@ def test_a_flag_means_the_same_in_every_verb() -> None:
         for field in dataclasses.fields(kind):
             seen.setdefault(field.name, {})[verb] = field.type
     differing = {name: types for name, types in seen.items() if len(set(types.values())) > 1}
-    # rift tries several learning rates; a demo always has a folder.
-    assert set(differing) == {"lr", "out"}
+    # rift tries several learning rates, export writes several formats; a demo always has a folder.
+    assert set(differing) == {"format", "lr", "out"}
 
 
 def test_configurations_cannot_change_and_have_usable_defaults() -> None:

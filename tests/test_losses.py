@@ -14,6 +14,7 @@ from hardy.losses import (
     cross_entropy,
     full,
     kl_divergence,
+    log_odds_against,
     margin,
     probabilities,
     squared_error,
@@ -78,6 +79,27 @@ def test_margin_is_positive_where_misclassified() -> None:
     assert margin(logits, torch.tensor([0, 1, 1])).tolist() == [-0.5, 2.0, -3.0]
 
 
+def test_log_odds_by_hand() -> None:
+    """Of (1/2, 1/4, 1/4) they are even against class 0 and 3 : 1 against the others; cross-entropy
+    is softplus of them."""
+    for y, odds in ((0, 1.0), (1, 3.0)):
+        found = log_odds_against(HALF_FIRST, one(y))
+        assert found.item() == pytest.approx(math.log(odds), abs=1e-14)
+        assert cross_entropy(HALF_FIRST, one(y)).item() == pytest.approx(math.log1p(odds))
+
+
+def test_log_odds_point_where_cross_entropy_does_and_do_not_vanish() -> None:
+    logits = torch.tensor([[30.0, 1.0, 2.0]], requires_grad=True)
+    (odds,) = torch.autograd.grad(log_odds_against(logits, one(0)).sum(), logits)
+    share = 1 / (1 + math.e)
+    torch.testing.assert_close(odds, torch.tensor([[-1, share, 1 - share]]))
+    (naive,) = torch.autograd.grad(cross_entropy(logits, one(0)).sum(), logits)
+    assert naive[0, 0] == 0, "the right class is lost to rounding"
+    exact = logits.detach().double().requires_grad_()
+    (grad,) = torch.autograd.grad(cross_entropy(exact, one(0)).sum(), exact)
+    torch.testing.assert_close(odds.double(), -grad / grad[0, 0], rtol=1e-3, atol=1e-6)
+
+
 def test_probabilities_by_hand() -> None:
     """Whatever constant is added to the logits, and however large they are."""
     expected = torch.tensor([[1 / 2, 1 / 4, 1 / 4], [1 / 4, 1 / 4, 1 / 2]]).double()
@@ -129,10 +151,11 @@ Y = torch.tensor([0, 2, 1, 2])
     [
         lambda a, b: cross_entropy(a, Y) + 0 * b[:, 0],
         lambda a, b: margin(a, Y) + 0 * b[:, 0],
+        lambda a, b: log_odds_against(a, Y) + 0 * b[:, 0],
         kl_divergence,
         lambda a, b: squared_error(probabilities(a), probabilities(b)),
     ],
-    ids=["cross_entropy", "margin", "kl_divergence", "squared_error"],
+    ids=["cross_entropy", "margin", "log_odds", "kl_divergence", "squared_error"],
 )
 def test_gradients_agree_with_finite_differences(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
     generator = torch.Generator().manual_seed(0)

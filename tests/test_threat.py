@@ -122,6 +122,15 @@ def test_the_unit_step_survives_any_size_of_gradient(size: float) -> None:
         torch.testing.assert_close(step, torch.tensor([0.6, -0.8]).view(1, 1, 1, 2))
 
 
+@pytest.mark.parametrize("size", [0.01, 1.0, 300.0])
+def test_unit_can_be_differentiated(size: float) -> None:
+    """At (3, 4) and length 5: the first entry of the unit vector falls along (16, -12) / 125."""
+    vectors = (size * torch.tensor([[3.0, 4.0]], dtype=torch.float64)).requires_grad_()
+    (grad,) = torch.autograd.grad(unit(vectors)[0, 0], vectors)
+    expected = torch.tensor([[16.0, -12.0]], dtype=torch.float64) / 125 / size
+    torch.testing.assert_close(grad, expected)
+
+
 def test_the_power_of_two_in_unit_changes_no_bit() -> None:
     """Its value is that of dividing by the norm, as before it was made safe."""
     vectors = Draws(0, 0, torch.arange(50)).normal((3, 8, 8), "v")

@@ -48,6 +48,17 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     return wrong - right
 
 
+def log_odds_against(logits: Tensor, y: Tensor) -> Tensor:
+    """The log of the odds against the right class, log((1 - p_y) / p_y), (B,).
+
+    Cross-entropy is softplus of it, so both have gradients of one direction everywhere; but a
+    confident network's never vanishes here, nor loses the right class's share to rounding.
+    """
+    logits = full(logits)
+    right = logits.gather(1, y[:, None])[:, 0]
+    return logits.scatter(1, y[:, None], float("-inf")).logsumexp(1) - right
+
+
 def squared_error(p: Tensor, q: Tensor) -> Tensor:
     """||p - q||_2^2 of each example, (B,), p and q distributions over the classes (B, K)."""
     return (p - q).square().sum(1)

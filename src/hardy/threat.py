@@ -98,14 +98,17 @@ class L2(Threat):
         return (x_adv - x).flatten(1).norm(dim=1)
 
 
-def unit(vectors: Tensor) -> Tensor:
-    """Each picture of a batch scaled to Euclidean length one; an all-zero one stays zero."""
+def unit(vectors: Tensor, p: float = 2) -> Tensor:
+    """Each picture of a batch scaled to length one in the p-norm, Euclidean unless said; an
+    all-zero one stays zero."""
     column = (-1, *[1] * (vectors.ndim - 1))
     # An overconfident net's gradients are so small that their squares vanish in float32;
     # a power of two brings them near one and keeps every bit of the quotient.
-    exponent = torch.frexp(vectors.flatten(1).abs().amax(1)).exponent.clamp(-126, 126)
-    vectors = torch.ldexp(vectors, -exponent.view(column))
-    norm = vectors.flatten(1).norm(dim=1).view(column)
+    largest = vectors.detach().flatten(1).abs().amax(1)
+    exponent = torch.frexp(largest).exponent.clamp(-126, 126)
+    # Not ldexp of the vectors: torch's gradient of it is zero where the exponent is negative.
+    vectors = vectors * torch.ldexp(torch.ones_like(largest), -exponent).view(column)
+    norm = vectors.flatten(1).norm(p, dim=1).view(column)
     return vectors / torch.where(norm > 0, norm, 1)
 
 

@@ -84,3 +84,13 @@ def test_what_is_shown_agrees_with_itself(tmp_path: Path) -> None:
     moved = kept["b/adversarial"].astype(int) - kept["clean"].astype(int)
     assert (np.abs(moved).max((1, 2, 3)) <= 8).all()
     assert ((moved != 0).any((1, 2, 3)) == kept["b/broken"]).all()
+
+
+def test_clean_pictures_are_written_as_bytes_whatever_they_are_stored_as(tmp_path: Path) -> None:
+    levels = torch.arange(12).view(4, 1, 1, 3) * 20
+    for images in (levels.to(torch.uint8), (levels / 255).half(), levels / 255):
+        split = Split(images, torch.arange(4) % 2, torch.arange(4), "test")
+        write_broken(tmp_path / "broken.npz", split, ["a", "b"], {})
+        with np.load(tmp_path / "broken.npz") as held:
+            assert held["clean"].dtype == np.uint8
+            np.testing.assert_array_equal(held["clean"], levels.numpy())

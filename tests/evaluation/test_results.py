@@ -150,6 +150,7 @@ SECOND = "measurement 2, robust accuracy of a, "
     [
         ("measurements", 0, {"value": 90.0}, FIRST + "is 90, not a fraction from 0 to 1"),
         ("measurements", 0, {"value": -0.1}, FIRST + "is -0.1, not a fraction from 0 to 1"),
+        ("measurements", 0, {"quantity": "ligs", "value": 1.1}, "1.1, not a number from -1 to 1"),
         ("measurements", 0, {"value": True}, "measurement 1: value is True, of another type"),
         ("measurements", 0, {"value": "0.9"}, "measurement 1: value is '0.9', of another type"),
         ("measurements", 0, {"n": 10.0}, "measurement 1: n is 10.0, of another type"),

@@ -37,6 +37,10 @@ def test_a_mean_by_hand() -> None:
         ("clean accuracy", (0.9, 1.0), (0.95 - T1 * 0.05, 1.0)),
         ("clean accuracy", (0.0, 0.1), (0.0, 0.05 + T1 * 0.05)),
         ("clean accuracy gain", (-0.2, 0.2), (-1.0, 1.0)),
+        ("ligs", (0.9, 1.0), (0.95 - T1 * 0.05, 1.0)),
+        ("class ligs", (-0.9, 0.9), (-1.0, 1.0)),
+        ("ligs gain", (1.0, 1.9), (-2.0, 2.0)),
+        ("transfer success gain", (-0.2, 0.2), (-1.0, 1.0)),
         ("mrc", (1.0, 3.0), (2 - T1, 2 + T1)),
     ],
 )
@@ -115,6 +119,22 @@ def test_what_is_read_off_a_path_has_a_mean() -> None:
     runs = [[one("robust accuracy at equal clean accuracy", 0.5, alpha=a)] for a in (0.1, 0.2)]
     (found,) = means(runs, (0, 1))
     assert found.value == 0.5 and "alpha" not in found.setting
+
+
+def test_a_cell_that_one_run_lacks_moves_no_other_into_its_place() -> None:
+    """One run lacks the surrogate a, the other b: as many cells each, and only c is of both."""
+    about = {**PGD, "seed": 0}
+    runs = [
+        [one("transfer success", value, surrogate=name, **about) for name, value in cells.items()]
+        for cells in ({"b": 0.1, "c": 0.2}, {"a": 0.9, "c": 0.4})
+    ]
+    runs = [[one("clean accuracy", 0.5), *run] for run in runs]
+    _, found = means(runs, (0, 1))
+    assert (found.setting["surrogate"], found.value) == ("c", pytest.approx(0.3))
+    assert unshared(runs, (0, 1)) == {
+        "transfer success of net, surrogate b": [0],
+        "transfer success of net, surrogate a": [1],
+    }
 
 
 def test_what_only_some_measured_is_named() -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hardy.attacks.search import Found, gradient, must_be_finite
+from hardy.attacks.search import Found, found_at, gradient
 from hardy.draws import Draws
 from hardy.losses import cross_entropy, margin
 from hardy.modes import Forward
@@ -94,27 +94,44 @@ class PGD:
 
     def __call__(self, forward: Forward, x: Tensor, y: Tensor, draws: Draws) -> Tensor:
         """Adversarial examples of x, (B, C, H, W): the last iterate, detached."""
-        start = self.threat.random_start(x, draws) if self.random_start else x
-        return self.ascend(lambda x_adv: self.loss(forward(x_adv), y), x, start)
+        return self.ascend(lambda x_adv: self.loss(forward(x_adv), y), x, self._start(x, draws))
+
+    def towards(self, forward: Forward, x: Tensor, target: Tensor, draws: Draws) -> Tensor:
+        """The same attack with a target: the last iterate of descent on the loss of the classes
+        `target`, int64 (B,)."""
+
+        def objective(x_adv: Tensor) -> Tensor:
+            return -self.loss(forward(x_adv), target)
+
+        return self.ascend(objective, x, self._start(x, draws))
 
     def search(
         self, forward: Forward, x: Tensor, y: Tensor, draws: Draws, judge: Forward | None = None
     ) -> Found:
         """Attack a batch once; see `search.Attack`. An example is broken where the last iterate
         is misclassified."""
-        x_adv = self(forward, x, y, draws)
-        with torch.no_grad():
-            logits = (judge or forward)(x_adv)
-            must_be_finite(logits)
-            broken = logits.argmax(1) != y
-        return Found(torch.where(broken.view(-1, *[1] * (x.ndim - 1)), x_adv, x), broken)
+        return found_at(self(forward, x, y, draws), x, y, judge or forward)
 
-    def ascend(self, objective: Objective, x: Tensor, start: Tensor) -> Tensor:
-        """The last iterate of projected ascent on `objective` (x_adv -> (B,)) from `start`."""
+    def ascend(
+        self,
+        objective: Objective,
+        x: Tensor,
+        start: Tensor,
+        along: Callable[[Tensor], Tensor] = lambda grad: grad,
+    ) -> Tensor:
+        """The last iterate of projected ascent on `objective` (x_adv -> (B,)) from `start`.
+
+        along: what a step follows in the place of the gradient that it is given, once a step
+        and in their order; momentum is one.
+        """
         x_adv = start
         for _ in range(self.steps):
             x_adv = x_adv.detach().requires_grad_()
             grad = gradient(objective(x_adv).sum(), x_adv)
             with torch.no_grad():
-                x_adv = self.threat.project(x_adv + self.step * self.threat.steepest(grad), x)
+                step = self.step * self.threat.steepest(along(grad))
+                x_adv = self.threat.project(x_adv + step, x)
         return x_adv.detach()
+
+    def _start(self, x: Tensor, draws: Draws) -> Tensor:
+        return self.threat.random_start(x, draws) if self.random_start else x

@@ -115,6 +115,16 @@ class Active:
                 self.note(x_adv, self.judge(x_adv))
 
 
+@torch.no_grad()
+def found_at(x_adv: Tensor, x: Tensor, y: Tensor, judge: Forward) -> Found:
+    """What an attack has found whose last iterate is x_adv: those that the judge finds
+    misclassified there. Raises ValueError where it gives NaN or infinity."""
+    logits = judge(x_adv)
+    must_be_finite(logits)
+    broken = logits.argmax(1) != y
+    return Found(torch.where(broken.view(-1, *[1] * (x.ndim - 1)), x_adv, x), broken)
+
+
 def target_class(logits: Tensor, y: Tensor, rank: int) -> Tensor:
     """The wrong class of that rank by its logit, int64 (B,): 1 is the likeliest wrong one.
 
@@ -129,12 +139,15 @@ def target_class(logits: Tensor, y: Tensor, rank: int) -> Tensor:
     return wrong.topk(rank, 1).indices[:, -1]
 
 
-def gradient(value: Tensor, x: Tensor) -> Tensor:
+def gradient(value: Tensor, x: Tensor, *, create_graph: bool = False) -> Tensor:
     """The gradient of a value to the pictures alone: parameters keep theirs, and cost nothing.
+    create_graph: so that it can be differentiated itself.
 
     Raises ValueError where the value does not depend on them differentiably.
     """
-    (grad,) = torch.autograd.grad(value, x, allow_unused=True) if value.requires_grad else (None,)
+    grad = None
+    if value.requires_grad:
+        (grad,) = torch.autograd.grad(value, x, allow_unused=True, create_graph=create_graph)
     if grad is None:
         raise ValueError(
             "the network has no gradient to its input, so no attack can follow it: measure it "

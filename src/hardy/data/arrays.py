@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from hardy.data.raw import Part, Raw, checked_labels
 from hardy.data.reshape import reshaped
@@ -21,16 +22,28 @@ def in_order(names: Sequence[str]) -> list[str]:
     return [split for split in ("all", "train", "val", "test") if split in names]
 
 
-def pictures_of(array: np.ndarray, where: str, image_size: int | None = None) -> np.ndarray:
+def are_pixels(floats: np.ndarray | Tensor) -> bool:
+    """Whether all of them, if there are any, are pixels from 0 to 1; NaN is none."""
+    return bool(((floats >= 0) & (floats <= 1)).all())
+
+
+def pictures_of(
+    array: np.ndarray, where: str, image_size: int | None = None, *, floats: bool = False
+) -> np.ndarray:
     """Pictures (N, H, W), (N, H, W, C), or (N, C, H, W) where the last axis cannot be the
-    channels, as uint8 (N, C, H, W), resized to image_size as by `reshaped`.
+    channels, as uint8 (N, C, H, W), resized to image_size as by `reshaped`. floats: pixels
+    from 0 to 1 in float16 or float32 may stay such, and others in float64 become float32.
 
     Raises ValueError for another type or shape, for none, and without image_size for those that
     are not square.
     """
-    if array.dtype != np.uint8:
+    exact = floats and np.issubdtype(array.dtype, np.floating) and are_pixels(array)
+    if exact and array.dtype not in (np.float16, np.float32):
+        array = array.astype(np.float32)
+    if array.dtype != np.uint8 and not exact:
         raise ValueError(
             f"{where} has the type {array.dtype}: save pictures as uint8, 0 to 255"
+            + (", or as float16 or float32, 0 to 1" if floats else "")
             + (
                 "; of pixels from 0 to 1 that is (x * 255).round().astype('uint8')"
                 if np.issubdtype(array.dtype, np.floating)

@@ -158,6 +158,8 @@ def _assembled(
         "seed": seed,
         "notes": "; ".join(note for note in (raw.notes, notes) if note),
     }
+    if raw.made:
+        provenance["made"] = raw.made
     asked = {"image_size": form.image_size, "channels": form.channels, "limit_train": limit_train}
     provenance |= {key: value for key, value in asked.items() if value is not None}
     train = limited(train, limit_train, seed)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hardy.data.order import Mix, batches_in, row_order
-from hardy.data.splits import Split
+from hardy.data.splits import Split, pixels_of
 from hardy.data.streaming.stream import Streamed
 from hardy.draws import Draws
 
@@ -115,5 +115,5 @@ def _batch(
 ) -> Batch:
     index = split.index[rows]
     draws = Draws(seed, epoch, index)
-    x = images / 255
+    x = pixels_of(images)
     return Batch(x if augment is None else augment(x, draws), split.labels[rows], index, draws)

@@ -89,6 +89,12 @@ def _check_pictures(extra: Split, name: str, data: DataSet) -> None:
     if not len(extra):
         raise ValueError(f"the extra data {name} have no pictures: give some or leave them out")
     channels, size = extra.images.shape[1], extra.images.shape[-1]
+    if extra.images.dtype != data.train.images.dtype:
+        types = [str(each.images.dtype).removeprefix("torch.") for each in (extra, data.train)]
+        raise ValueError(
+            f"the extra pictures of {name} are {types[0]}, those of {data.name} {types[1]}: give "
+            "both in one type"
+        )
     if channels != data.in_channels:
         kinds = {1: "grey", 3: "coloured"}
         raise ValueError(

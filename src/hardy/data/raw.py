@@ -17,7 +17,8 @@ _AT_ONCE = 256  # pictures, where streamed ones are hashed
 
 @dataclass(frozen=True)
 class Part:
-    """One split of a file. images: uint8 (N, C, H, W) or `Streamed`. labels: int64 (N,)."""
+    """One split of a file. images: uint8 (N, C, H, W), float16 or float32 in [0, 1], or
+    `Streamed`. labels: int64 (N,)."""
 
     images: np.ndarray | Streamed
     labels: np.ndarray
@@ -29,6 +30,7 @@ class Raw:
 
     flips: whether a mirrored picture is still one of its class; None where they have colour,
     for grey ones may be writing. known_hash: `content_hash` of pictures that are streamed.
+    made: how a set was computed from another, as JSON (see `made`); empty where it was not.
     """
 
     parts: Mapping[str, Part]
@@ -38,6 +40,7 @@ class Raw:
     notes: str = ""
     flips: bool | None = None
     known_hash: str = ""
+    made: str = ""
 
     @cached_property
     def content_hash(self) -> str:

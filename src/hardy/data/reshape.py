@@ -38,6 +38,11 @@ def reshaped(images: np.ndarray, image_size: int | None, channels: int | None) -
             f"--image-size and --channels are for pictures of 1 or 3 channels, not of {have}: "
             "leave them out"
         )
+    if (moves or channels not in (None, have)) and images.dtype != np.uint8:
+        raise ValueError(
+            "--image-size and --channels are for pictures of 8 bits, and these are floats: leave "
+            "them out"
+        )
     if image_size is not None and moves:
         images = _of_size(images, image_size)
     if channels is None or channels == have:

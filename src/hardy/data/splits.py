@@ -12,11 +12,17 @@ from hardy.data.streaming.stream import Images, Streamed
 from hardy.draws import Draws
 
 
+def pixels_of(images: Tensor) -> Tensor:
+    """Pictures as float32 in [0, 1]: uint8 from 0 to 255, or floats that are pixels already."""
+    return images.float() if images.is_floating_point() else images / 255
+
+
 @dataclass(frozen=True)
 class Split:
     """Pictures and their classes.
 
-    images: uint8 (N, C, H, W), or `Streamed`, which stands for them. labels: int64 (N,). index:
+    images: uint8 (N, C, H, W), or `Streamed`, which stands for them; of sets that were computed,
+    float16 or float32 in [0, 1]. labels: int64 (N,). index:
     int64 (N,), each example's position in its file's own split (of extra pictures, moved up by
     `mixing.joined`): random draws belong to it, so a part of a split keeps the draws of the whole.
     """
@@ -54,7 +60,7 @@ class Split:
 
     def pixels(self, rows: Tensor | slice) -> Tensor:
         """The pictures of some rows as float32 (B, C, H, W) in [0, 1]."""
-        return self.images[rows] / 255
+        return pixels_of(self.images[rows])
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,9 @@ class DataSet:
 
     normalization: whose published statistics nets on this set use ('none', 'cifar10',
     'cifar100', 'imagenet'). provenance: the source file's name, `content_hash` (of the
-    decoded pictures and labels before any cut), val_fraction, seed and notes. flips: whether a
-    mirrored picture is still one of its class; None where they have colour.
+    decoded pictures and labels before any cut), val_fraction, seed and notes; of a set that
+    was computed from another also `made`, how (see `made.py`). flips: whether a mirrored
+    picture is still one of its class; None where they have colour.
     """
 
     name: str

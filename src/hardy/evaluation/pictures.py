@@ -107,15 +107,16 @@ def write_broken(path: Path, split: Split, classes: Sequence[str], of: Mapping[s
 
 
 def _about(split: Split, classes: Sequence[str]) -> dict[str, Any]:
+    images = split.images[:]
     return {
-        "clean": split.images[:].cpu().numpy(),
+        "clean": _bytes(images) if images.is_floating_point() else images.cpu().numpy(),
         "labels": split.labels.cpu().numpy(),
         "classes": np.array(classes),
     }
 
 
 def _bytes(x: Tensor) -> np.ndarray:
-    return (x * 255).round().byte().cpu().numpy()
+    return (x.float() * 255).round().byte().cpu().numpy()
 
 
 def write_arrays(path: Path, kept: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hardy.evaluation.validation import GRADES, check, check_number
+from hardy.evaluation.validation import bounds_of as bounds_of
 from hardy.evaluation.validation import is_accuracy as is_accuracy
 from hardy.evaluation.validation import is_difference as is_difference
 from hardy.files import sha256, write_json

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hardy.evaluation.results import Measurement, Scalar, is_accuracy, is_difference
+from hardy.evaluation.results import Measurement, Scalar, bounds_of, is_accuracy, is_difference
 from hardy.evaluation.statistics import over_seeds
 
 MEAN = "mean over seeds"
 # With an alpha these are points of a path; other quantities are read off a whole one.
 PATHS = ("clean accuracy", "robust accuracy", "clean accuracy at alpha", "robust accuracy at alpha")
 
-Key = tuple[str, str, str]
+# What a quantity is of beside its subject: a run may lack one of them, as where no picture is left.
+PARTS = ("class", "surrogate", "other")
+
+Key = tuple[str, str, str, tuple[Scalar, ...]]
 
 
 def mean_of(same: Sequence[Measurement], subject: str, **more: Scalar) -> Measurement:
@@ -25,8 +28,8 @@ def mean_of(same: Sequence[Measurement], subject: str, **more: Scalar) -> Measur
     """
     one, of = same[0], same[0].quantity
     mean, std, (low, high) = over_seeds([m.value for m in same])
-    if is_accuracy(of) or is_difference(of):
-        low, high = max(low, -1.0 if is_difference(of) else 0.0), min(high, 1.0)
+    if bounds := bounds_of(of):
+        low, high = max(low, float(bounds[0])), min(high, float(bounds[1]))
     setting = _agreed(same)
     if "of" in setting:
         setting["over"] = setting.pop("of")
@@ -47,7 +50,7 @@ def means(runs: Sequence[Sequence[Measurement]], seeds: Sequence[int]) -> list[M
     accuracy and the same in all, such as a number of parameters, as it is.
 
     Runs that were asked for the same measure the same things in the same order, so the i-th of a
-    quantity, subject and split belong together. Points of curves over epochs and along paths
+    quantity, subject, split and part belong together. Points of curves over epochs and along paths
     have no mean: where one run stops or what it tries is its own.
     """
     found, said = [], ", ".join(map(str, seeds))
@@ -64,14 +67,20 @@ def means(runs: Sequence[Sequence[Measurement]], seeds: Sequence[int]) -> list[M
 
 
 def unshared(runs: Sequence[Sequence[Measurement]], seeds: Sequence[int]) -> dict[str, list[int]]:
-    """The subjects of which only some runs measured something, each with the seeds that did."""
+    """The subjects, and the parts of shared ones such as a class or a surrogate, of which only some
+    runs measured something, each with the seeds that did."""
     grouped = [_grouped(run) for run in runs]
-    shared = {subject for _, subject, _ in _in_all(grouped)}
+    keys = set(_in_all(grouped))
+    shared = {subject for _, subject, _, _ in keys}
     found: dict[str, list[int]] = {}
     for seed, groups in zip(seeds, grouped, strict=True):
-        for subject in dict.fromkeys(subject for _, subject, _ in groups):
-            if subject not in shared:
-                found.setdefault(subject, []).append(seed)
+        names = [subject for _, subject, _, _ in groups if subject not in shared]
+        for key in groups:
+            quantity, subject, _, part = key
+            if subject in shared and key not in keys and any(part):
+                names.append(f"{quantity} of {subject}, {' and '.join(_said(part))}")
+        for name in dict.fromkeys(names):
+            found.setdefault(name, []).append(seed)
     return found
 
 
@@ -84,8 +93,14 @@ def _grouped(run: Sequence[Measurement]) -> dict[Key, list[Measurement]]:
     found: dict[Key, list[Measurement]] = {}
     for m in run:
         if m.quantity != MEAN and not is_on_the_way(m):
-            found.setdefault((m.quantity, m.subject, m.split), []).append(m)
+            part = tuple(m.setting.get(name) for name in PARTS)
+            found.setdefault((m.quantity, m.subject, m.split, part), []).append(m)
     return found
+
+
+def _said(part: tuple[Scalar, ...]) -> list[str]:
+    """A part in words: ['class 7'], ['surrogate at']."""
+    return [f"{name} {value}" for name, value in zip(PARTS, part, strict=True) if value is not None]
 
 
 def _in_all(grouped: Sequence[dict[Key, list[Measurement]]]) -> list[Key]:

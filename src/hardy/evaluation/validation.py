@@ -43,18 +43,32 @@ FINDING: dict[str, Kinds] = {
     "evidence": (dict,),
 }
 GRADES = ("mild", "serious", "fatal")
-SHARES = ("teacher fooled", "same predictions")  # fractions that are not called accuracies
+# Fractions that are not called accuracies.
+SHARES = ("teacher fooled", "same predictions", "targets reached", "transfer success")
+SHARES += ("transfer success on common pictures",)
+COSINES = ("ligs", "class ligs")  # means of them
 ATTACKED = ("attack", "norm", "eps", "seed", "dtype")  # what a robust accuracy must say
 
 
 def is_difference(quantity: str) -> bool:
-    """Whether it is a difference of accuracies: a fraction from −1 to 1."""
-    return quantity.endswith(("accuracy gain", "accuracy drop"))
+    """Whether it is a difference of accuracies, or of shares: a fraction from −1 to 1."""
+    return quantity.endswith(("accuracy gain", "accuracy drop", "success gain"))
 
 
 def is_accuracy(quantity: str) -> bool:
     """Whether it is an accuracy, of whatever, or another share: a fraction from 0 to 1."""
     return quantity in SHARES or ("accuracy" in quantity and not is_difference(quantity))
+
+
+def bounds_of(quantity: str) -> tuple[float, float] | None:
+    """Between which numbers a quantity always lies; None where there is no such limit."""
+    if is_difference(quantity):
+        return (-1, 1)
+    if quantity in COSINES:
+        return (-1, 1)
+    if quantity == "ligs gain":
+        return (-2, 2)
+    return (0, 1) if is_accuracy(quantity) else None
 
 
 def check(content: object) -> None:
@@ -107,11 +121,13 @@ def _measurement(where: str, entry: object) -> None:
     check_number(where, value, m["interval"], m["no_interval"])
     _scalars(f"{where} setting", m["setting"])
     of = str(m["setting"].get("of")) if quantity == "mean over seeds" else quantity
-    low = -1 if is_difference(of) else 0
+    low, high = bounds_of(of) or (-math.inf, math.inf)
     for end in (value, *(m["interval"] or ())):
-        if (is_accuracy(of) or is_difference(of)) and not low <= end <= 1:
-            raise ValueError(f"{where} is {end:g}, not a fraction from {low} to 1")
-    if of.startswith("robust accuracy") and of != "robust accuracy drop":
+        if not low <= end <= high:
+            kind = "number" if of.endswith("ligs gain") or of in COSINES else "fraction"
+            raise ValueError(f"{where} is {end:g}, not a {kind} from {low} to {high}")
+    attacked = of.startswith(("robust accuracy", "transfer success"))
+    if attacked and of != "robust accuracy drop":
         missing = [name for name in ATTACKED if m["setting"].get(name) is None]
         if missing:
             raise ValueError(f"{where} does not say its {' and '.join(missing)}")

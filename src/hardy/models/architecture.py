@@ -13,6 +13,7 @@ from hardy.imports import named, nearest
 from hardy.models.libraries import is_library_name, library_net
 from hardy.models.library_net import LibraryNet
 from hardy.models.mobilenetv2 import mobilenetv2
+from hardy.models.norm import NAMES, NormLayer, must_be_kind, with_norm
 from hardy.models.normalize import Normalize
 from hardy.models.preact_resnet import preact_resnet18
 from hardy.models.resized import fronted
@@ -53,7 +54,8 @@ class Architecture:
     network whose function takes no normalize is put behind the normalisation, unless it holds a
     `Normalize` of its own. input_size: the
     height and width to which it resizes pictures itself, see resized.py; None: it takes them as
-    they are.
+    they are. norm: the kind of normalisation in the place of the network's own, see norm.py; None:
+    its own.
     """
 
     model: str
@@ -61,6 +63,7 @@ class Architecture:
     in_channels: int
     normalize: str
     input_size: int | None = None
+    norm: NormLayer | None = None
 
     def __post_init__(self) -> None:
         if self.num_classes < 1 or self.in_channels < 1:
@@ -70,6 +73,8 @@ class Architecture:
             )
         if self.input_size is not None and self.input_size < 1:
             raise ValueError(f"an input size must be at least 1 pixel, not {self.input_size}")
+        if self.norm is not None:
+            must_be_kind(self.norm)
 
     @classmethod
     def of(
@@ -89,8 +94,13 @@ class Architecture:
             default.normalize if normalize is None else normalize,
         )
 
+    @property
+    def title(self) -> str:
+        """Its name for people: the model, and the normalisation where that is not its own."""
+        return self.model if self.norm is None else f"{self.model} with {NAMES[self.norm]}"
+
     def described(self) -> dict[str, Any]:
-        """As JSON: the fields, but for an input size that it does not have."""
+        """As JSON: the fields, but for an input size or a normalisation that it does not have."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def build(self) -> nn.Module:
@@ -116,6 +126,8 @@ class Architecture:
             )
         # A network that normalises by itself must not be given a second normalisation.
         own = any(isinstance(module, Normalize) for module in model.modules())
+        if self.norm is not None:
+            model = with_norm(model, self.norm)
         outside = "none" if own or "normalize" in takes else self.normalize
         return fronted(model, self.in_channels, normalize=outside, input_size=self.input_size)
 

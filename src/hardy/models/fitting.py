@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hardy.models.architecture import ZOO, Architecture, available
 from hardy.models.libraries import is_library_name, library_net
+from hardy.models.norm import NormLayer, with_norm
 from hardy.models.normalize import Normalized, canonical, must_be_own, own_of
 from hardy.models.resized import Resize, fronted
 from hardy.models.state_dicts import Fit, fit, shortened
@@ -43,17 +44,21 @@ class Given:
     normalize: str | None
     input_size: int | None = None
     said: bool = True
+    norm: NormLayer | None = None
 
 
 def fill(
     model: nn.Module, state: Mapping[str, Tensor], given: Given
 ) -> tuple[nn.Module, Architecture, Fit]:
-    """Load a state dict into a network that the user made."""
+    """Load a state dict into a network that the user made; into a copy, where its normalisation
+    is to be of another kind."""
+    kind = type(model)
+    if given.norm is not None:
+        model = with_norm(model, given.norm)
     found = fit(state, _inner(model).state_dict())
     if not found.exact:
-        raise ValueError(f"the weights do not fit {type(model).__name__}: {found.misfit()}")
+        raise ValueError(f"the weights do not fit {kind.__name__}: {found.misfit()}")
     rows, channels = _sizes(_inner(model), found)
-    kind = type(model)
     own = _own(model, found, given)
     resizing = [module.size for module in model.modules() if isinstance(module, Resize)]
     architecture = Architecture(
@@ -62,6 +67,7 @@ def fill(
         in_channels=given.in_channels or channels or 1,
         normalize=own or _normalize(found, given, "none"),
         input_size=resizing[0] if resizing else given.input_size,
+        norm=given.norm,
     )
     _put(found, model)
     front = fronted(
@@ -100,7 +106,7 @@ def _fitted(
         in_channels=given.in_channels,
         normalize="none",  # it has no names in a state dict, and the channels are yet unknown
     )
-    architecture = replace(usual, input_size=given.input_size)
+    architecture = replace(usual, input_size=given.input_size, norm=given.norm)
     shell = _shell(architecture)
     unused = library_net(model).unused if is_library_name(model) else ()
     found = fit(state, _inner(shell).state_dict(), unused)

@@ -122,7 +122,8 @@ def read_checkpoint(
     this machine or one of the hub (`hub:owner/name`, see hub.py).
 
     model: a built-in name, that of a library's network (timm:resnet50), an import path, or a
-    Module, which is filled in place (and put behind the normalisation, where there is one);
+    Module, which is filled in place (and put behind the normalisation, where there is one), or
+    as a copy where our own file is of another kind of normalisation layers (see norm.py);
     None asks the file. What else is not given is read off the file: the classes and channels
     from shapes, the normalisation from a mean and a std beside the network, else the network's
     own default. input_size: to which the network resizes pictures; None: as our own file says,
@@ -148,6 +149,7 @@ def read_checkpoint(
                 stored.normalize if normalize is None else normalize,
                 stored.input_size if input_size is None else input_size,
                 said=normalize is not None,
+                norm=stored.norm,
             )
         elif held is not None and held.model is not None:
             usual = held.normalize if normalize is None else normalize

@@ -114,7 +114,7 @@ def must_be_own(own: str, given: str | None) -> None:
     it another normalisation; 'none' is none before it."""
     if given is not None and canonical(given) not in ("none", own):
         raise ValueError(
-            f"the network itself normalises its pixels by {own}, and {canonical(given)} was given: "
+            f"the network itself normalises its pixels by {own}, and {given} was given: "
             "leave --normalize out, or give a network that does not normalise"
         )
 

@@ -12,14 +12,13 @@ the *adaptive* one, an ordinary BatchNorm; in eval mode everything goes through 
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from hardy.models.replacing import replaced
 from hardy.modes import BATCHNORMS, batchnorms
 
 Affine = Literal["separate", "shared"]
@@ -37,7 +36,7 @@ def to_twins(model: nn.Module, *, affine: Affine = "separate") -> nn.Module:
     Raises ValueError as `must_have_batchnorm`.
     """
     must_have_batchnorm(model)
-    return _replaced(model, BATCHNORMS, lambda norm: TwinNorm(norm, affine, model.training))
+    return replaced(model, BATCHNORMS, lambda norm: TwinNorm(norm, affine, model.training))
 
 
 def must_have_batchnorm(model: nn.Module) -> None:
@@ -66,7 +65,7 @@ def to_plain(model: nn.Module) -> nn.Module:
     """
     if not any(isinstance(module, TwinNorm) for module in model.modules()):
         raise ValueError("the network has no two wings: it is plain already")
-    return _replaced(model, (TwinNorm,), lambda twin: twin.get_submodule("adaptive"))
+    return replaced(model, (TwinNorm,), lambda twin: twin.get_submodule("adaptive"))
 
 
 def frozen_share(batch_size: int) -> int:
@@ -120,22 +119,3 @@ class TwinNorm(nn.Module):
             return functional_call(self.adaptive, state, (x,))
         finally:
             self.adaptive.training = mode
-
-
-def _replaced(
-    model: nn.Module, kinds: tuple[type[nn.Module], ...], make: Callable[[nn.Module], nn.Module]
-) -> nn.Module:
-    """A copy in which make(module) stands for every module of these kinds, once for each of them
-    wherever it is used."""
-    model = copy.deepcopy(model)
-    made: dict[nn.Module, nn.Module] = {}
-    for path, module in list(model.named_modules(remove_duplicate=False)):
-        if not isinstance(module, kinds):
-            continue
-        if module not in made:
-            made[module] = make(module)
-        parent, _, name = path.rpartition(".")
-        if not path:
-            return made[module]
-        setattr(model.get_submodule(parent), name, made[module])
-    return model

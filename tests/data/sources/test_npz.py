@@ -113,6 +113,8 @@ def test_one_class_alone_cannot_be_learned(path: Path):
 GOOD: dict[str, Any] = {"image": NHWC, "label": LABELS}
 REFUSED = [
     ({"image": NHWC.astype(np.float32)}, "image of .* has the type float32: save .* uint8"),
+    ({"image": NHWC / 71.0 * 1.1}, "the type float64: .* or as float16 or float32"),
+    ({"image": np.full(NHWC.shape, np.nan, np.float32)}, "has the type float32: save"),
     ({"image": NHWC.astype(np.int64)}, "image of .* has the type int64"),
     ({"image": NHWC[0, 0]}, r"image of .* has the shape \(2, 3\): expected `image` uint8"),
     ({"image": NHWC[..., :2]}, r"has the shape \(6, 2, 2, 2\)"),

@@ -8,10 +8,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from hardy.data.arrays import are_pixels
 from hardy.data.raw import Part, Raw
 from hardy.data.reshape import reshaped_data
 from hardy.data.splits import DataSet, Split, limited
 from hardy.data.streaming.stream import picture_hashes
+
+FLOATS = (torch.float16, torch.float32)
 
 
 def handed_in(
@@ -63,10 +66,12 @@ def _content_hash(data: DataSet) -> str:
 
 def _must_be_pictures(split: Split) -> None:
     images, labels = split.images, split.labels
-    if images.dtype != torch.uint8 or images.ndim != 4:
+    pixels = isinstance(images, Tensor) and images.dtype in FLOATS and are_pixels(images)
+    if not (pixels or images.dtype == torch.uint8) or images.ndim != 4:
         raise ValueError(
             f"the images of {split.name} are {images.dtype} of shape {tuple(images.shape)}: give "
-            "uint8 0..255 of shape (N, C, H, W); for float pixels: (x * 255).round().byte()"
+            "uint8 0..255 of shape (N, C, H, W), or float16 or float32 from 0 to 1; for other "
+            "pixels: (x * 255).round().byte()"
         )
     if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
         raise ValueError(

@@ -12,6 +12,7 @@ from hardy.data import archive
 from hardy.data.archive import Listing, Member
 from hardy.data.arrays import SPLITS
 from hardy.data.cache import cached
+from hardy.data.made import PROVENANCE, as_made
 from hardy.data.pictures import SUFFIXES, decode, is_picture
 from hardy.data.raw import Part, Raw
 from hardy.data.streaming.looked import Labelled, streamed
@@ -49,8 +50,11 @@ def load(
         def build() -> tuple[Labelled, Raw]:
             return _assigned(on_disk(path, is_picture, "folder"), path)
 
-        return streamed(path, "folder", image_size, channels, streaming.workers, build)
-    return cached(path, "folder", image_size, lambda: _build(path, image_size))
+        raw = streamed(path, "folder", image_size, channels, streaming.workers, build)
+    else:
+        raw = cached(path, "folder", image_size, lambda: _build(path, image_size))
+    about = path / PROVENANCE
+    return as_made(raw, about.read_text(encoding="utf-8"), str(path)) if about.is_file() else raw
 
 
 def _build(path: Path, image_size: int | None) -> Raw:

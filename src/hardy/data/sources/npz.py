@@ -1,7 +1,7 @@
 """Arrays in an .npz file, as the generated sets of Rebuffi et al. (2021) are published.
 
-`image` uint8 (N, H, W, C) and `label` integer (N,), or the same with a split before the
-name (`train_images`, `train_labels`, `test_images`, …).
+`image` uint8 (N, H, W, C), or float16 or float32 from 0 to 1, and `label` integer (N,), or the
+same with a split before the name (`train_images`, `train_labels`, `test_images`, …).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hardy.data.arrays import LAYOUT, SPLITS, assembled, in_order, labels_of, pictures_of
+from hardy.data.made import SOURCES, as_made
 from hardy.data.raw import Part, Raw
 
 _IMAGES = ("image", "images", "x")
@@ -34,7 +35,8 @@ def load(path: Path, image_size: int | None = None) -> Raw:
 
     Pictures may also be (N, H, W), or (N, C, H, W) where the last axis cannot be the
     channels. Class names come from an array `classes` of strings; without it they are the
-    numbers up to the largest label. Nothing is unpickled. image_size resizes as of folders.
+    numbers up to the largest label. Nothing is unpickled. image_size resizes as of folders. A
+    set that hardy computed says in `provenance` how (see `made`).
 
     Raises ValueError for a file that is missing, damaged or no .npz, and for arrays that
     are absent, empty, doubled, or of another type or shape.
@@ -42,20 +44,22 @@ def load(path: Path, image_size: int | None = None) -> Raw:
     arrays, left_out = _read(path)
     parts = {
         split: Part(
-            pictures_of(arrays[images], f"{images} of {path}", image_size),
+            pictures_of(arrays[images], f"{images} of {path}", image_size, floats=True),
             labels_of(arrays[labels], f"{labels} of {path}"),
         )
         for split, (images, labels) in _named(list(arrays), path).items()
     }
     notes = f"the arrays {', '.join(left_out)} are left out" if left_out else ""
-    return assembled(parts, arrays.get("classes"), str(path), path.name, notes)
+    raw = assembled(parts, arrays.get("classes"), str(path), path.name, notes)
+    return raw if "provenance" not in arrays else as_made(raw, str(arrays["provenance"]), str(path))
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     """The arrays that have a meaning here, and the names of the others, which stay unread."""
     if not path.is_file():
         raise ValueError(f"{path} is no file: give an .npz")
-    meant = {prefix + name for prefix in _SPLITS for name in (*_IMAGES, *_LABELS)} | {"classes"}
+    meant = {prefix + name for prefix in _SPLITS for name in (*_IMAGES, *_LABELS)}
+    meant |= {"classes", "provenance"}
     arrays, where = {}, str(path)
     try:
         with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
@@ -63,7 +67,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
                 if name in meant:
                     where = f"{name} of {path}"
                     arrays[name] = file[name]
-            left_out = [name for name in file.files if name not in meant]
+            left_out = [name for name in file.files if name not in (*meant, *SOURCES)]
     except _DAMAGE as error:
         if "allow_pickle" in str(error):  # numpy has no type of its own for this refusal
             raise ValueError(

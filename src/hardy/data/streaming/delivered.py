@@ -34,6 +34,8 @@ def in_batches(name: str, splits: Sequence[Split], streaming: Streaming) -> list
 
 
 def _held(split: Split) -> Tensor | None:
-    """The pictures that lie in this machine's own memory."""
+    """The pictures that lie in this machine's own memory; floats go to the device as they are."""
     images = split.images
-    return images if isinstance(images, Tensor) and images.device.type == "cpu" else None
+    if not isinstance(images, Tensor) or images.is_floating_point():
+        return None
+    return images if images.device.type == "cpu" else None
