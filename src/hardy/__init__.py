@@ -21,17 +21,23 @@ if TYPE_CHECKING:
     from hardy.verbs.demo import demo
     from hardy.verbs.evaluate import evaluate
     from hardy.verbs.export import export
+    from hardy.verbs.features import features
+    from hardy.verbs.ligs import ligs
     from hardy.verbs.mrc import mrc
     from hardy.verbs.push import push
     from hardy.verbs.report import report
     from hardy.verbs.rift import rift
     from hardy.verbs.train import train
+    from hardy.verbs.transfer import transfer
+    from hardy.verbs.why import why
 
 __version__ = "0.1.0"
 __all__ = [
     "demo",
     "evaluate",
     "export",
+    "features",
+    "ligs",
     "load",
     "load_data",
     "mrc",
@@ -41,6 +47,8 @@ __all__ = [
     "to_plain",
     "to_twins",
     "train",
+    "transfer",
+    "why",
 ]
 
 _HOMES = {

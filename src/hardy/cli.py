@@ -26,6 +26,10 @@ VERBS: dict[str, type] = {
     "rift": config.Rift,
     "mrc": config.Mrc,
     "evaluate": config.Evaluate,
+    "ligs": config.Ligs,
+    "features": config.Features,
+    "transfer": config.Transfer,
+    "why": config.Why,
     "export": config.Export,
     "report": config.Report,
     "push": config.Push,
@@ -37,6 +41,8 @@ DESCRIPTION = """Robust image classifiers that still generalise.
 - Train one:       hardy train --data cifar10 --model resnet18 --out runs/at
 - Make it better:  hardy rift --checkpoint runs/at --data cifar10 --out runs/rift
 - See what it is:  hardy evaluate runs/at runs/rift --data cifar10
+- See why it is:   hardy why runs/rift --baseline runs/at --data cifar10
+- How linear:      hardy ligs runs/at runs/rift --data cifar10
 - Take it along:   hardy export runs/rift --data cifar10
 - Give it away:    hardy push runs/rift hub:me/robust --license mit
 
@@ -76,14 +82,19 @@ def _show(results: Any) -> None:
     from hardy.console import say, stdout
     from hardy.reporting.estimate import estimate_table
     from hardy.reporting.exported import exported_table
+    from hardy.reporting.features import features_table
     from hardy.reporting.findings import finding_lines
     from hardy.reporting.headline import headline
+    from hardy.reporting.ligs import ligs_table
     from hardy.reporting.seeds import seeds_table
     from hardy.reporting.tables import module_table, table
+    from hardy.reporting.transfer import transfer_table
 
     dry = results.folder is None
-    found = estimate_table(results) if dry else table(results) or module_table(results)
-    found = found or exported_table(results) or seeds_table(results)
+    first = transfer_table if results.verb == "transfer" else table
+    found = estimate_table(results) if dry else first(results) or module_table(results)
+    found = found or exported_table(results) or features_table(results)
+    found = found or ligs_table(results) or seeds_table(results)
     header, *rows = found or [["nothing was measured"]]
     shown = Table(*header, box=None, pad_edge=False, header_style="bold")
     for row in rows:

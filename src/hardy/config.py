@@ -85,6 +85,9 @@ MaybeCount = Annotated[int | None, _read_by(_count, "N")]
 MaybeClasses = Annotated[int | str | None, _read_by(_classes, "auto")]
 MaybeCounts = Annotated[tuple[int, ...] | None, _read_by(_counts, "0,1,2")]
 MaybeName = Annotated[str | None, _read_by(str, "NAME")]
+MaybeNormLayer = Annotated[
+    Literal["bn", "gn", "ln", "in", "none"] | None, _read_by(str, "bn|gn|ln|in|none")
+]
 MaybeModel = Annotated[Model | None, _read_by(str, "NAME")]
 Norm = Literal["linf", "l2"]
 Precision = Literal["fp32", "bf16"]
@@ -93,6 +96,7 @@ AttackName = Literal[
     "pgd",
     "fgsm",
     "cw",
+    "mi-fgsm",
     "apgd-ce",
     "apgd-dlr",
     "apgd-t",
@@ -216,6 +220,9 @@ class Train(Repeated, Attacked, OnData, FromCheckpoint):
     those of the data; N, the number of the data's: in any case. Unset: classes must agree."""
     head: MaybeName = None
     """That layer, where it cannot be found by itself; its name, such as fc."""
+    norm_layer: MaybeNormLayer = None
+    """Normalisation in the place of all of the network's own: bn, gn (up to 32 groups), ln, in or
+    none; its gamma and beta are kept. Unset: as it is."""
     method: str = "pgd_at"
     """standard, pgd_at, trades, mart, score, fast_at; from a teacher ard, iad, rslad, adaad,
     adaiad; to fine-tune a robust network with BatchNorm twins; or a Python file of your own
@@ -226,6 +233,13 @@ class Train(Repeated, Attacked, OnData, FromCheckpoint):
     """Wrap the method in adversarial weight perturbation of this γ (0.005 to 0.01); 0: do not."""
     awp_warmup: int = 0
     """Epochs before the weights are perturbed."""
+    ligs_weight: float = 0.0
+    """Add this weight times one less the LIGS of the batch to the method's loss, which costs as
+    much as three or four clean steps; 0: do not."""
+    ligs_pictures: int = 0
+    """Pictures of val whose LIGS is measured after each epoch, to look at; 0: not."""
+    ligs_sigma: MaybePixels = None
+    """Standard deviation of the noise of both, in pixels; unset: 0.01."""
     teacher: Teachers = ()
     """Network to learn from, a run folder, file or hub:OWNER/NAME: [ROLE=]FILE, once for each role
     of the method, such as robust=FILE and natural=FILE for iad."""
@@ -298,6 +312,9 @@ class Train(Repeated, Attacked, OnData, FromCheckpoint):
     """At most this many validation pictures after each epoch; unset: all."""
     test_limit: MaybeCount = None
     """At most this many test pictures at the end; unset: all."""
+    keep_epochs: MaybeCounts = None
+    """Epochs, counted from 1, whose networks are kept too, as epoch-N.safetensors in the run folder
+    (with --average the means), such as 1,5,10; unset: none."""
     tensorboard: bool = False
     """Also log for TensorBoard, in tensorboard/ of the run folder (the extra hardy[log])."""
     dry_run: bool = False
@@ -412,6 +429,112 @@ class Evaluate(Repeated, Attacked, OnData, FromCheckpoint):
     """At most this many test pictures for that comparison (PGD, one start); unset: all."""
     devices: int = 1
     """Processes of this machine, a device each; each takes its share of the pictures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ligs(Repeated, Attacker, OnData, FromCheckpoint):
+    """Measure how alike the loss's gradients are at a picture and a little beside it (LIGS)."""
+
+    checkpoints: Positional[tuple[File, ...]] = ()
+    """Run folders, checkpoints of hardy or hub:OWNER/NAME, compared on the same pictures."""
+    v: Literal["gaussian", "uniform", "adversarial"] = "gaussian"
+    """What is added to a picture: noise, or what the attack (PGD) adds, whose flags have else
+    nothing to say."""
+    sigma: MaybePixels = None
+    """Standard deviation of gaussian v, bound of uniform v, in pixels; unset: 0.01."""
+    draws: int = 1
+    """v for each picture, whose cosines are averaged."""
+    loss: Literal["ce", "margin"] = "ce"
+    """Whose gradients: cross-entropy, or the largest wrong logit less the right one."""
+    limit: MaybeCount = None
+    """At most this many test pictures; unset: all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features(Run, OnData, FromCheckpoint):
+    """Make a data set of a network's robust or non-robust features, for hardy train --data."""
+
+    network: Positional[MaybeFile] = None
+    """A run folder, checkpoint of hardy or hub:OWNER/NAME; files from elsewhere by --checkpoint."""
+    set: Literal["d_r", "d_nr", "d_det", "d_rand", "conflicting"] = "d_rand"
+    """d_r, d_nr: pictures with the features that a robust, or a standard, network has of the
+    originals, and their labels; d_det, d_rand: the originals attacked to the next, or a random,
+    class, which is their label; conflicting: d_r of --robust attacked to the next class."""
+    robust: MaybeFile = None
+    """Of conflicting, the robust network whose features are taken first."""
+    robust_model: MaybeName = None
+    """Its architecture, where it is a file from elsewhere."""
+    robust_normalize: MaybeName = None
+    """Its input normalisation, as --normalize; unset: as the file says."""
+    head: MaybeName = None
+    """Classifier layer whose input is the features, where it cannot be found by itself; its name,
+    such as fc."""
+    inversion_steps: MaybeCount = None
+    """Steps towards the features (d_r, d_nr, conflicting); unset: 1000."""
+    inversion_step_size: MaybePixels = None
+    """Euclidean length of each; unset: 0.1."""
+    norm: Norm = "l2"
+    """Norm of the attack (d_det, d_rand, conflicting)."""
+    eps: MaybePixels = None
+    """Its radius; unset: 0.5 in l2, 8/255 in linf."""
+    steps: int = 100
+    """Gradient steps of the attack."""
+    step_size: MaybePixels = None
+    """Length of each; unset: 0.1 in l2, else 2.5 eps / steps."""
+    format: Literal["npz", "folder"] = "npz"
+    """features.npz, in half precision, or the folder features/ of PNGs, whose 8 bits take a part
+    of what was done away."""
+    provenance: MaybeFile = None
+    """Make the set again that this provenance.json (or the run folder that holds it) tells of,
+    with the same networks and data; all other settings are in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Why(Criticality):
+    """Tell why a classifier is robust, or not, beside a baseline, and what to try next."""
+
+    network: Positional[MaybeFile] = None
+    """A run folder, checkpoint of hardy or hub:OWNER/NAME; files from elsewhere by --checkpoint."""
+    baseline: MaybeFile = None
+    """Network to compare it with on the same pictures, and to try transfer with; unset: none."""
+    mrc: bool = True
+    """Also measure the criticality of every module."""
+    mrc_pictures: int = 256
+    """Pictures that it is measured on, drawn from train; 0 takes all."""
+    limit: MaybeCount = None
+    """At most this many test pictures; unset: all."""
+    corruptions: tuple[str, ...] = ("standard",)
+    """Common corruptions to measure accuracy under: names, or standard (15), extra (4), all."""
+    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
+    """How severe they are, from 1 to 5; means over the kinds of corruption need all five."""
+    corruption_files: MaybeFile = None
+    """Published corrupted pictures (CIFAR-10-C, CIFAR-100-C, Tiny-ImageNet-C), a folder or tar;
+    unset: made on the fly."""
+    corruption_pictures: MaybeCount = 500
+    """At most this many test pictures under corruptions; unset: all."""
+    preflight_pictures: int = 256
+    """Test pictures on which a network is checked for what makes robustness look higher than it
+    is, before it is attacked; 0: no checks."""
+    ligs_sigma: MaybePixels = None
+    """Standard deviation of the noise of LIGS, in pixels; unset: 0.01."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer(Repeated, Attacker, OnData, FromCheckpoint):
+    """Measure how often adversarial examples of one classifier fool another."""
+
+    surrogates: Positional[tuple[File, ...]] = ()
+    """Networks that the examples are made on: run folders, checkpoints of hardy, those that hardy
+    train --keep-epochs has left, or hub:OWNER/NAME."""
+    targets: tuple[File, ...] = ()
+    """Networks that they are shown to; unset: the surrogates themselves."""
+    attack: tuple[AttackName, ...] = ("pgd",)
+    """Attacks, pgd, fgsm, cw or mi-fgsm, each a matrix of its own, one start. The step of mi-fgsm
+    is eps / steps, unless --step-size says."""
+    targeted: bool = False
+    """Aim each picture at a wrong class, drawn by (seed, picture): only that class is a success."""
+    limit: MaybeCount = None
+    """At most this many test pictures; unset: all."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -141,6 +141,22 @@ def test_all_other_means_have_a_table_that_says_what_they_are(run: Run) -> None:
     assert table(results)[1][-1] == "70.00 ± 1.00 [68.0, 72.0]"
 
 
+def test_means_of_ligs_and_of_transfer_have_a_sentence(run: Run) -> None:
+    assert headline(run("ligs", [mean("ligs", 0.9, 0.01), mean("ligs", 0.6, 0.01, "st")])) == (
+        "Over 3 seeds, net has a LIGS of 0.9 ± 0.01 [0.88, 0.92]; st has a LIGS of 0.6 ± 0.01 "
+        "[0.58, 0.62], on 1,000 pictures of test."
+    )
+    cells = [
+        mean("transfer success", value, 0.01, target, surrogate=surrogate, **PGD)
+        for surrogate, target, value in (("a", "a", 0.9), ("a", "b", 0.3), ("b", "a", 0.4))
+    ]
+    found = [mean("clean accuracy", 0.8, 0.01, "a"), *cells]
+    assert headline(run("transfer", found)) == (
+        "Over 3 seeds, of 2 means between different networks the highest is that from b to a: "
+        "40.00 ± 1.00 [38.0, 42.0] % (PGD-10, Linf 8/255)."
+    )
+
+
 def test_a_mean_in_the_unit_of_its_quantity() -> None:
     assert value_of(mean("clean accuracy gain", -0.01, 0.002)) == "−1.00 ± 0.20 [−3.0, 1.0]"
     assert value_of(mean("mrc", 0.02, 0.00123)) == "0.02 ± 0.0012 [0, 0.04]"

@@ -120,9 +120,9 @@ def test_modules_keep_the_order_of_the_network(rift: Results) -> None:
 
 
 def test_what_has_no_table_of_its_own_is_not_lost(run: Callable[..., Results]) -> None:
-    odd = Measurement("ligs", 0.98, "test", 64, "mine", None, "one draw", {"sigma": 0.01})
-    cells = ["ligs", "mine", "test", "64", "0.98", "sigma=0.01, no interval: one draw"]
-    assert other_table(run("ligs", [odd]))[1] == cells
+    odd = Measurement("curvature", 0.98, "test", 64, "mine", None, "one draw", {"sigma": 0.01})
+    cells = ["curvature", "mine", "test", "64", "0.98", "sigma=0.01, no interval: one draw"]
+    assert other_table(run("evaluate", [odd]))[1] == cells
 
 
 def test_empty_results_have_no_tables(run: Callable[..., Results]) -> None:

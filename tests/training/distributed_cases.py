@@ -21,6 +21,7 @@ from hardy.methods.protocol import Method, Nets
 from hardy.methods.standard import Standard
 from hardy.methods.twins import TWINS
 from hardy.methods.wrappers.awp import AWP
+from hardy.methods.wrappers.ligs import LIGSRegularised
 from hardy.modes import BATCHNORMS
 from hardy.threat import Linf
 from hardy.training.averaging import Averaging
@@ -38,7 +39,7 @@ SETTINGS = Settings(
     batchnorm="frozen",
     average=Averaging("ema", decay=0.9, start=0.0),
 )
-WRAPPINGS = ("bare", "awp")
+WRAPPINGS = ("bare", "awp", "ligs")
 NETS = ("plain", "batchnorm")
 
 Weights = dict[str, Tensor]
@@ -80,7 +81,13 @@ def pictures(n: int = 26) -> Split:
 
 
 def method_of(name: str, wrapping: str) -> Method:
-    return AWP(make(name), gamma=0.05) if wrapping == "awp" else make(name)
+    method = make(name)
+    wrapped = {
+        "bare": method,
+        "awp": AWP(method, gamma=0.05),
+        "ligs": LIGSRegularised(method, weight=0.5, sigma=0.1),
+    }
+    return wrapped[wrapping]
 
 
 def takes(name: str, kind: str) -> bool:

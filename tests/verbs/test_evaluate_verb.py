@@ -483,6 +483,7 @@ def test_two_processes_find_what_one_does(
         (("--severities", "6", "--corruptions", "fog"), "from 1 to 5"),
         (("--corruptions", "mist"), "no corruption 'mist'"),
         (("--corruptions", "standard"), "takes pictures from"),
+        (("--corruptions", "fog", "snow", "contrast"), "; possible are --corruptions fog contrast"),
         (("--corruption-files", "absent"), "needs --corruptions"),
         (("--corruption-pictures", "0"), "--corruption-pictures must be at least 1"),
         (("--curve-points", "1"), "--curve-points must be at least 2"),

@@ -9,6 +9,7 @@ import pytest
 from hardy import config
 from hardy.attacks.apgd import APGD
 from hardy.attacks.fab import FAB
+from hardy.attacks.mi_fgsm import MIFGSM
 from hardy.attacks.square import Square
 from hardy.evaluation.robustness import Ensemble, Protocol
 from hardy.verbs.protocols import protocols_of, remarks
@@ -24,7 +25,8 @@ def test_every_name_has_a_protocol_that_says_what_it_is() -> None:
     found = protocols_of(asked(*NAMES, seed=3, precision="bf16", batch_size=32), 10)
     named = [each.setting["attack"] for each in found]
     assert named == [
-        *("PGD", "FGSM", "CW-PGD", "APGD-CE", "APGD-DLR", "APGD-T", "FAB-T", "Square"),
+        *("PGD", "FGSM", "CW-PGD", "MI-FGSM", "APGD-CE", "APGD-DLR", "APGD-T", "FAB-T"),
+        "Square",
         *("AutoAttack", "AutoAttack quick", "AutoAttack rand"),
     ]
     for each in found:
@@ -39,6 +41,10 @@ def test_the_field_s_shorthands() -> None:
     assert (pgd.restarts, fgsm.restarts, cw.restarts) == (2, 1, 2)
     assert fgsm.attack.step == 0.1 and not fgsm.attack.random_start
     assert cw.attack.loss.__name__ == "margin" and cw.attack.steps == 10
+    (momentum,) = protocols_of(asked("mi-fgsm", restarts=5, steps=8), 10)
+    assert isinstance(momentum, Ensemble)
+    assert momentum.stages[0].runs == (MIFGSM(momentum.threat, steps=8),)
+    assert (momentum.setting["step_size"], momentum.setting["momentum"]) == (0.1 / 8, 1.0)
     (square,) = protocols_of(asked("square", "square", restarts=2), 10)
     assert square.setting["runs"] == "Square × 2" and square.setting["queries"] == 5000
 

@@ -332,7 +332,7 @@ def test_load_asks_for_a_network_that_is_not_built_in(digits: DataSet, tmp_path:
 @pytest.mark.parametrize(
     ("field", "change", "said"),
     [
-        ("images", lambda x: x / 255, "float32 .*give uint8 0..255.* .x . 255..round...byte"),
+        ("images", lambda x: x.float(), "float32 .*give uint8 0..255.* .x . 255..round...byte"),
         ("images", lambda x: x.long(), "int64 of shape .*: give uint8"),
         ("images", lambda x: x[:, 0], r"uint8 of shape \(\d+, 8, 8\): give uint8 .*\(N, C, H, W\)"),
         ("labels", lambda y: y.int(), "int32 of shape .*: give int64"),

@@ -20,7 +20,11 @@ from hardy.reporting.evaluation_captions import (
     about_radius,
     about_stages,
 )
-from hardy.reporting.wording import count
+from hardy.reporting.features import about_features
+from hardy.reporting.ligs import about_ligs, about_watched
+from hardy.reporting.transfer import matrices
+from hardy.reporting.why.profile import profile
+from hardy.reporting.wording import count, short, value_of
 
 Draw = Callable[[Results, Path], Figure | None]
 Describe = Callable[[Results], tuple[str, str, str]]
@@ -54,6 +58,32 @@ def _about_potential(results: Results) -> tuple[str, str, str]:
     )
 
 
+def _about_profile(results: Results) -> tuple[str, str, str]:
+    found = profile(results)
+    assert found is not None, "it was drawn"
+    rows = figures.profile_rows(found)
+    names = [name for name in (found.network, found.baseline) if name]
+    each = "; ".join(
+        f"{row}: {', '.join(f'{short(name, 40)} {value_of(m)}' for name, m in of.items())}"
+        for row, of in rows.items()
+    )
+    corrupted = rows.keys() - {"clean accuracy", "robust accuracy", "LIGS"}
+    kinds = "clean and under the attack"
+    if corrupted:
+        kinds = "clean, under the attack and under common corruptions"
+    linear = ""
+    if "LIGS" in rows:
+        linear = (
+            ", and LIGS, which is 1 where the gradients of the loss at a picture and close by "
+            "point the same way"
+        )
+    return (
+        "Side by side" if len(names) > 1 else "In one look",
+        f"Accuracies in percent, {kinds}{linear}. Dark lines are 95 % intervals.",
+        f"Bars for {' and '.join(names)}. {each}.",
+    )
+
+
 def _about_tradeoff(results: Results) -> tuple[str, str, str]:
     curves = candidates(results)
     chosen = [(c.label, p.alpha) for c in curves for p in c.points if p.chosen]
@@ -71,12 +101,35 @@ def _about_tradeoff(results: Results) -> tuple[str, str, str]:
 def _about_training(results: Results) -> tuple[str, str, str]:
     epochs = [m for m in results.measurements if "epoch" in m.setting]
     runs = list(dict.fromkeys(m.subject for m in epochs if m.subject))
-    splits = dict.fromkeys(m.split for m in epochs if "accuracy" in m.quantity)
+    drawn = ("clean accuracy", "robust accuracy")
+    splits = dict.fromkeys(m.split for m in epochs if m.quantity in drawn)
     return (
         "Training",
         f"By epoch; accuracies on {' and '.join(splits) or 'no split'}"
         f"{' (train dotted)' if 'train' in splits else ''}. A ring marks the epoch that was kept.",
         f"Curves of loss and accuracy by epoch{' for ' if runs else ''}{', '.join(runs)}.",
+    )
+
+
+def _about_transfer(results: Results) -> tuple[str, str, str]:
+    found = matrices(results)
+    targeted = any(matrix.targeted for matrix in found)
+    aim = "the class aimed at" if targeted else "another class than its own"
+    ends = []
+    for matrix in found:
+        for which, pick in (("highest", max), ("lowest", min)):
+            if matrix.between:
+                m = pick(matrix.between, key=lambda m: m.value)
+                cell = f"{m.setting.get('surrogate')} to {m.subject} {value_of(m)}"
+                ends.append(f"{matrix.attack}, {which} between different networks: {cell}")
+    return (
+        "What fools one network fools the other",
+        "Percent of the pictures that surrogate and target both classify rightly which the target "
+        f"takes for {aim} once the attack has changed them on the surrogate. Framed: a network "
+        "as its own surrogate, a white-box attack. The number of pictures is another in each "
+        "cell (see the table), so columns are compared on common pictures.",
+        f"A map of surrogates by targets for {len(found)} attacks. {'; '.join(ends)}. The table "
+        "below holds all values.",
     )
 
 
@@ -93,10 +146,14 @@ def _about_pictures(_: Results) -> tuple[str, str, str]:
 
 
 FIGURES: dict[str, tuple[Draw, Describe]] = {
+    "profile": (lambda results, _: figures.profile_bars(results), _about_profile),
     "tradeoff": (lambda results, _: figures.tradeoff(results), _about_tradeoff),
     "mrc": (lambda results, _: figures.mrc_bars(results), _about_mrc),
     "potential": (lambda results, _: figures.potential_scatter(results), _about_potential),
     "training": (lambda results, _: figures.training_curves(results), _about_training),
+    "watched": (lambda results, _: figures.watched_curves(results), about_watched),
+    "ligs": (figures.ligs_histogram, about_ligs),
+    "transfer": (lambda results, _: figures.transfer_map(results), _about_transfer),
     "equal": (lambda results, _: figures.equal_clean_curves(results), about_equal_clean),
     "stages": (lambda results, _: figures.stages(results), about_stages),
     "radius": (lambda results, _: figures.radius_curves(results), about_radius),
@@ -105,4 +162,5 @@ FIGURES: dict[str, tuple[Draw, Describe]] = {
     "corruptions": (lambda results, _: figures.corruption_map(results), about_corruptions),
     "broken": (figures.broken_pictures, about_broken),
     "pictures": (figures.pictures, _about_pictures),
+    "features": (figures.feature_pictures, about_features),
 }

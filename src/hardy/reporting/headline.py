@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from hardy.evaluation.results import Measurement, Results
 from hardy.reporting.exported import of_files
+from hardy.reporting.features import of_set
+from hardy.reporting.ligs import of_ligs, of_networks
 from hardy.reporting.ranking import bounds, of_nets, percent
 from hardy.reporting.seeds import over_seeds
+from hardy.reporting.transfer import of_transfer
+from hardy.reporting.why import headline_of
 from hardy.reporting.wording import count, interval_of, number, plain
 
 
@@ -21,6 +25,16 @@ def headline(results: Results) -> str:
     critical = list(results.select("mrc"))
     if next(results.select("logit difference"), None):
         return of_files(results)
+    if next(results.select("distance moved"), None):
+        return of_set(results)
+    if said := headline_of(results):
+        return said
+    if results.verb == "transfer" and next(results.select("transfer success"), None):
+        return of_transfer(results)
+    if results.verb == "ligs" and of_networks(results):
+        return of_ligs(results)
+    if results.verb == "transfer" and (said := over_seeds(results)):
+        return said
     if gain is not None:
         robust_gain = next(results.select("robust accuracy gain", subject="result"), None)
         return _of_gain(results, gain, robust_gain)

@@ -17,13 +17,25 @@ from hardy.reporting.equal_clean import without_interval
 from hardy.reporting.evaluation_tables import evaluation_tables
 from hardy.reporting.exported import TITLE as EXPORTED_TITLE
 from hardy.reporting.exported import exported_caption, exported_table
+from hardy.reporting.features import TITLE as FEATURES_TITLE
+from hardy.reporting.features import features_caption, features_table
 from hardy.reporting.findings import boxes, evidence, quiet
 from hardy.reporting.headline import headline
+from hardy.reporting.ligs import (
+    MEANING,
+    differences,
+    ligs_class_table,
+    ligs_table,
+)
+from hardy.reporting.ligs import TITLE as LIGS_TITLE
 from hardy.reporting.seeds import TITLE as SEEDS_TITLE
 from hardy.reporting.seeds import seeds_table
 from hardy.reporting.sizes import size_caption, size_table
 from hardy.reporting.style import png, svg
 from hardy.reporting.templating import templates
+from hardy.reporting.transfer import TITLE as TRANSFER_TITLE
+from hardy.reporting.transfer import best_surrogates, gain_table, transfer_table
+from hardy.reporting.why import HEADER, numbers, why
 
 FILE_NAME = "report.html"
 TABLES = "tables.md"
@@ -31,7 +43,9 @@ APART = ("environment", "command")
 SHOWN_BY = {  # the figures that a file is for
     "pictures": {"pictures"},
     "broken pictures": {"broken"},
+    "feature pictures": {"features"},
     "confusion": {"confusion", "classes"},
+    "ligs values": {"ligs"},
 }
 MOST_ROWS = 1000  # of all measurements; a page of more is slow to open
 
@@ -89,6 +103,7 @@ def render(results: Results, config: dict[str, Any], drawings: dict[str, Drawing
     ]
     equal, stages, radii, classes, confused, corrupted, cells = evaluation_tables(results).values()
     everything = tables.measurement_table(results.measurements)
+    told = why(results)
     return environment.get_template("page.html.j2").render(
         results=results,
         title=_title(results),
@@ -97,6 +112,9 @@ def render(results: Results, config: dict[str, Any], drawings: dict[str, Drawing
         evidence=evidence,
         quiet=quiet(results),
         drawings=drawings,
+        why=told,
+        numbers=numbers(results, told) if told else [],
+        number_heads=HEADER,
         outcome=tables.table(results),
         reasons=tables.missing_intervals(results),
         sizes=size_table(results),
@@ -104,8 +122,20 @@ def render(results: Results, config: dict[str, Any], drawings: dict[str, Drawing
         exported=exported_table(results),
         exported_title=EXPORTED_TITLE,
         exported_caption=exported_caption(results),
+        features=features_table(results),
+        features_title=FEATURES_TITLE,
+        features_caption=features_caption(results),
         candidates=tables.candidate_table(results),
         modules=tables.module_table(results),
+        ligs=ligs_table(results),
+        ligs_title=LIGS_TITLE,
+        ligs_classes=ligs_class_table(results),
+        # What is told of a difference on a page of its own is told once.
+        linear=[*MEANING[:1], *([] if told else differences(results)), *MEANING[1:]],
+        transfers=transfer_table(results),
+        transfer_title=TRANSFER_TITLE,
+        surrogates=best_surrogates(results),
+        compared=gain_table(results),
         equal=equal,
         unread=without_interval(results),
         stages=stages,

@@ -16,7 +16,7 @@ WHOLE = ("clean accuracy", "robust accuracy", "robust accuracy (reference)")
 GAINS = ("clean accuracy gain", "robust accuracy gain", "mean corruption accuracy gain")
 CORRUPTED = "mean corruption accuracy"
 OF_MODULES = ("mrc", "robust accuracy drop", "clean potential", "conflict")  # in their own table
-PARTS = ("class", "kind", "corruption", "severity", "over", "stage")
+PARTS = ("class", "kind", "corruption", "severity", "over", "stage", "surrogate", "other")
 
 
 def stands_first(m: Measurement) -> bool:
@@ -42,7 +42,8 @@ def seeds_table(results: Results) -> Rows:
         if stands_first(m) or m.setting.get("of") in OF_MODULES:
             continue
         parts = [f"{name} {m.setting[name]}" for name in PARTS if name in m.setting]
-        against = attack(m.setting) if "robust" in str(m.setting.get("of")) else ""
+        attacked = {"robust", "transfer"} & set(str(m.setting.get("of")).split())
+        against = attack(m.setting) if attacked else ""
         quantity = ", ".join(filter(None, [str(m.setting.get("of")), *parts, against]))
         rows.append([m.subject, quantity, m.split, count(m.n), value_of(m)])
     return rows if len(rows) > 1 else []
@@ -59,6 +60,12 @@ def over_seeds(results: Results) -> str:
     if gained:
         moved = [f"{str(m.setting['of']).removesuffix(' gain')} by {_score(m)}" for m in gained]
         return f"{_over(gained)} RiFT moved {' and '.join(moved)}{_place(gained)}."
+    alike = [m for m in means if m.setting.get("of") == "ligs"]
+    if alike and results.verb == "ligs":
+        said = "; ".join(f"{_name(m.subject)} has a LIGS of {value_of(m)}" for m in alike)
+        return f"{_over(alike)}, {said}{_place(alike)}."
+    if results.verb == "transfer" and (said := _of_transfer(means)):
+        return said
     if not whole:
         return _of_modules(critical) if critical else ""
     subjects = list(dict.fromkeys(m.subject for m in whole))
@@ -69,6 +76,20 @@ def over_seeds(results: Results) -> str:
         own = [_said(m) for m in whole if m.subject == subject]
         found.append(f"{_name(subject)} has {', '.join(own)}")
     return f"{_over(whole)}, {'; '.join(found)}{_place(whole)}."
+
+
+def _of_transfer(means: list[Measurement]) -> str:
+    """Between which two networks most is carried over."""
+    cells = [m for m in means if m.setting.get("of") == "transfer success"]
+    between = [m for m in cells if m.setting.get("surrogate") != _name(m.subject)]
+    if not between:
+        return ""
+    top = max(between, key=lambda m: m.value)
+    among = ""
+    if len(between) > 1:
+        among = f"of {len(between)} means between different networks the highest is that "
+    way = f"from {top.setting.get('surrogate')} to {_name(top.subject)}"
+    return f"{_over(between)}, {among}{way}: {value_of(top)} % ({attack(top.setting)})."
 
 
 def _of_modules(critical: list[Measurement]) -> str:

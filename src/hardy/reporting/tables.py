@@ -13,8 +13,12 @@ from hardy.reporting.equal_clean import AT_EQUAL
 from hardy.reporting.evaluation_tables import evaluation_tables
 from hardy.reporting.exported import EXPORTED, exported_table
 from hardy.reporting.exported import TITLE as EXPORTED_TITLE
+from hardy.reporting.features import MADE, features_table
+from hardy.reporting.features import TITLE as FEATURES_TITLE
 from hardy.reporting.findings import finding_lines
 from hardy.reporting.headline import headline
+from hardy.reporting.ligs import CLASSES, OF_LIGS, ligs_class_table, ligs_table
+from hardy.reporting.ligs import TITLE as LIGS_TITLE
 from hardy.reporting.seeds import (
     CORRUPTED,
     GAINS,
@@ -27,6 +31,9 @@ from hardy.reporting.seeds import (
 )
 from hardy.reporting.seeds import TITLE as SEEDS_TITLE
 from hardy.reporting.sizes import SIZES, TITLE, size_table
+from hardy.reporting.transfer import TITLE as TRANSFER_TITLE
+from hardy.reporting.transfer import TRANSFERRED, transfer_table
+from hardy.reporting.why import Sentence, why
 from hardy.reporting.wording import (
     attack,
     count,
@@ -51,6 +58,7 @@ ELSEWHERE = {
     *MODULE_COLUMNS,
     *SIZES,
     *EXPORTED,
+    *MADE,
     CORRUPTED,
     "train loss",
     MEAN,
@@ -62,6 +70,8 @@ ELSEWHERE = {
     f"{AT_EQUAL} gain",
     "class accuracy",
     "corruption accuracy",
+    *TRANSFERRED,
+    *OF_LIGS,
 }
 
 
@@ -141,7 +151,8 @@ def module_table(results: Results) -> Rows:
 
 def other_table(results: Results) -> Rows:
     """What no other table or figure has a place for."""
-    return measurement_table([m for m in results.measurements if m.quantity not in ELSEWHERE])
+    others = (m for m in results.measurements if m.quantity not in ELSEWHERE)
+    return measurement_table(m for m in others if "epoch" not in m.setting)  # a curve has those
 
 
 def measurement_table(measurements: Iterable[Measurement]) -> Rows:
@@ -167,12 +178,18 @@ def markdown(results: Results) -> str:
     parts = [escaped(headline(results))]
     said = [*map(_strong, finding_lines(results)), *map(escaped, results.notes)]
     parts += ["\n".join(f"- {line}" for line in said)] if said else []
+    if told := why(results):
+        parts += [_listed(title, sentences) for title, sentences in told.parts]
     for title, rows in (
         ("Before and after", table(results)),
         (TITLE, size_table(results)),
         (EXPORTED_TITLE, exported_table(results)),
+        (FEATURES_TITLE, features_table(results)),
         ("Candidates", candidate_table(results)),
         ("Modules", module_table(results)),
+        (LIGS_TITLE, ligs_table(results)),
+        (CLASSES, ligs_class_table(results)),
+        (TRANSFER_TITLE, transfer_table(results)),
         *evaluation_tables(results).items(),
         (SEEDS_TITLE, seeds_table(results)),
         ("Other measurements", other_table(results)),
@@ -239,6 +256,11 @@ def markdown_table(rows: Rows) -> str:
     header, *body = (f"| {' | '.join(escaped(cell) for cell in row)} |" for row in rows)
     numbers = len(rows[0]) - 2
     return "\n".join([header, "|" + "---|" * 2 + "---:|" * numbers, *body])
+
+
+def _listed(title: str, sentences: Iterable[Sentence]) -> str:
+    lines = (f"- {escaped(sentence.text)}" for sentence in sentences)
+    return "\n".join([f"## {title}", "", *lines])
 
 
 def _strong(line: str) -> str:

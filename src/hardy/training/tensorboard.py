@@ -49,10 +49,12 @@ class Curves:
 
 
 def scalars(row: Row) -> dict[str, float]:
-    """The numbers of a row of log.jsonl by tag: train/NAME, and val/NETWORK/NAME."""
+    """The numbers of a row of log.jsonl by tag: train/NAME, val/NETWORK/NAME, and watched/NAME."""
     found: dict[str, float] = {}
     for name, value in row.items():
-        if isinstance(value, Mapping):
+        if name == "watched":
+            found |= {f"{name}/{of}": number for of, number in value.items()}
+        elif isinstance(value, Mapping):
             found |= {f"val/{name}/{of}": share for of, share in value.items()}
         elif name != "epoch":
             found[f"train/{name}"] = value

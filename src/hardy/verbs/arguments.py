@@ -25,6 +25,7 @@ _AT_LEAST = {
     "curve_pictures": 0,
     "curve_points": 2,
     "devices": 1,
+    "draws": 1,
     "epochs": 1,
     "eps_warmup": 0,
     "equal_clean_epochs": 1,
@@ -33,7 +34,11 @@ _AT_LEAST = {
     "extra_limit": 1,
     "image_size": 1,
     "input_size": 1,
+    "inversion_steps": 1,
     "k": 1,
+    "keep_epochs": 1,
+    "ligs_pictures": 0,
+    "ligs_weight": 0,
     "limit": 1,
     "milestones": 0,
     "momentum": 0,
@@ -54,9 +59,12 @@ _POSITIVE = {  # with a usual value
     "equal_clean_lr": "0.01",
     "eval_eps": "8/255",
     "eval_step_size": "2/255",
+    "inversion_step_size": "0.1",
+    "ligs_sigma": "0.01",
     "lr": "0.01",
     "mrc_step_size": "2/255",
     "radius": "0.1",
+    "sigma": "0.01",
     "step_size": "2/255",
 }
 _SHARES = {"average_decay": "[0, 1)", "average_start": "[0, 1)", "extra_fraction": "(0, 1)"}
@@ -118,4 +126,6 @@ def _choices(hint: Any) -> tuple[str, ...]:
     """The words that a type allows; none where it is not a choice."""
     if typing.get_origin(hint) is tuple:
         hint = typing.get_args(hint)[0]
+    if type(None) in (options := typing.get_args(hint)):
+        hint = options[0]
     return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()

@@ -136,7 +136,7 @@ class _Sheet:
         self.results = Results("train")
         self.results.facts = {
             "dry run": True,
-            "model": job.architecture.model,
+            "model": job.architecture.title,
             "data": job.data.name,
             "method": repr(job.method),
             "attack": repr(job.attack),

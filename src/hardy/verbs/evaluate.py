@@ -44,8 +44,8 @@ def run(asked: config.Evaluate) -> Results:
     job = job.to(device)
     results = folder.results()
     results.facts |= _facts(job, device.type)
-    results.notes += _notes(job)
-    results.findings += _checked(job, steps)
+    results.notes += notes_on(job)
+    results.findings += checked(job, steps)
     costs = footprints(job, steps)
     # Before the attacks: training can fail, and hours of attacks cannot mend it.
     equal = at_equal_clean(job, steps, results.notes.append) if asked.equal_clean else []
@@ -61,7 +61,7 @@ evaluate = keywords(config.Evaluate, run)
 
 
 def _facts(job: Job, device: str) -> dict[str, str | int]:
-    models = dict.fromkeys(net.architecture.model for net in job.nets.values())
+    models = dict.fromkeys(net.architecture.title for net in job.nets.values())
     facts: dict[str, str | int] = {
         "model": ", ".join(models),
         "data": job.data.name,
@@ -75,7 +75,7 @@ def _facts(job: Job, device: str) -> dict[str, str | int]:
     return facts
 
 
-def _notes(job: Job) -> list[str]:
+def notes_on(job: Job) -> list[str]:
     """What a reader must know of the networks, the data and the attacks."""
     notes = []
     for label, net in job.nets.items():
@@ -107,7 +107,7 @@ def _notes_on_corruptions(job: Job) -> list[str]:
     return notes
 
 
-def _checked(job: Job, steps: Steps) -> list[Finding]:
+def checked(job: Job, steps: Steps) -> list[Finding]:
     """What the checks before the attack find, of every network."""
     asked = job.asked
     if not asked.preflight_pictures:

@@ -55,7 +55,7 @@ def run(asked: config.Export) -> Results:
     folder = RunFolder("export", asked)
     results = folder.results()
     results.facts |= {
-        "model": net.architecture.model,
+        "model": net.architecture.title,
         "data": data.name,
         "threat": repr(attack.threat),
         "tolerance": TOLERANCE,
@@ -99,7 +99,7 @@ def _about(asked: config.Export, net: Checkpoint, data: DataSet) -> dict[str, An
     shape = f"{data.in_channels}, {data.image_size}, {data.image_size}"
     return {
         "hardy": hardy.__version__,
-        "model": net.architecture.model,
+        "model": net.architecture.title,
         "data": data.name,
         "classes": list(net.classes or data.classes),
         "pixels": f"float32 (B, {shape}) in [0, 1]; normalisation is inside",

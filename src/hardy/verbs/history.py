@@ -3,7 +3,7 @@ wrong on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from typing import Protocol as Shape
@@ -19,6 +19,7 @@ from hardy.models.load import BEST
 from hardy.training import checkpoint
 from hardy.training.watch import collapsed
 from hardy.verbs.folder import LOG, RunFolder
+from hardy.verbs.watched import Watch, watched
 
 LIVE = "live.safetensors"
 LAST = "last.safetensors"
@@ -42,8 +43,10 @@ class History:
     kinds: the networks of the run, the main one first ('average' and 'live', or 'live').
     select_on: 'clean' or 'robust', what the best epoch is chosen by. keep(path, model) writes a
     network; log(row) is told each epoch. saved() is the state of the last epoch that was saved.
-    settled: the first epochs, from which robustness may fall without a word. In processes that
-    write nothing it follows the same epochs and decides the same.
+    settled: the first epochs, from which robustness may fall without a word. kept: epochs, from 1,
+    whose main networks are written too, whatever comes of them. watches: what else
+    the process that writes measures of the main network; nothing is decided by it. In processes
+    that write nothing it follows the same epochs and decides the same.
     """
 
     def __init__(
@@ -60,12 +63,14 @@ class History:
         on_collapse: str,
         saved: Callable[[], State | None],
         settled: int = 0,
+        kept: Sequence[int] = (),
+        watches: Sequence[Watch] = (),
         log: Callable[[Row], None] = lambda _: None,
     ) -> None:
         self.folder, self.kinds, self.select_on = folder, kinds, select_on
         self.val, self.protocol, self.judge, self.keep = val, protocol, judge, keep
         self.epochs, self.on_collapse, self.saved, self.log = epochs, on_collapse, saved, log
-        self.settled = settled
+        self.settled, self.kept, self.watches = settled, kept, watches
         self.rows: list[Row] = []
         self.events: list[str] = []
         self.averaged_from: int | None = None  # the first epoch whose 'average' is no mere copy
@@ -110,6 +115,13 @@ class History:
         """Where a network's best epoch is kept."""
         return self.folder.path / (BEST if kind == self.kinds[0] else LIVE)
 
+    def epoch_files(self) -> list[Path]:
+        """Where the networks of --keep-epochs are, of the epochs so far."""
+        return [self._file_of(row) for row in self.rows if row["epoch"] + 1 in self.kept]
+
+    def _file_of(self, row: Row) -> Path:
+        return self.folder.path / f"epoch-{row['epoch'] + 1}.safetensors"
+
     def after_epoch(
         self,
         row: dict[str, float],
@@ -130,6 +142,8 @@ class History:
             stops = self.on_collapse != "ignore"
             if not self._lost(self.rows[:-1]):  # said once, not after each epoch since
                 self._note(stops)
+        if self.watches and self.folder.writes:
+            self.rows[-1]["watched"] = watched(self.watches, deployed[self.kinds[0]])
         whole = state()
         average = whole.get("average")
         if self.averaged_from is None and average and average["count"]:
@@ -139,6 +153,8 @@ class History:
             for kind in self.kinds:
                 if self.best(kind) is self.rows[-1]:
                     self.keep(self.file(kind), deployed[kind])
+            if self.rows[-1]["epoch"] + 1 in self.kept:
+                self.keep(self._file_of(self.rows[-1]), deployed[self.kinds[0]])
             self.folder.rewrite_log(self.rows)
             checkpoint.save(self.folder.path, whole)
             self.log(self.rows[-1])
@@ -150,10 +166,9 @@ class History:
         found = []
         main = self.kinds[0]
         for row in self.rows:
+            epoch: dict[str, Any] = {"epoch": row["epoch"] + 1}
             for kind in self.kinds:
-                more: dict[str, Any] = {"epoch": row["epoch"] + 1, "seconds": row["seconds"]}
-                if row is self.best(kind):
-                    more["chosen"] = True
+                more = {**epoch, "seconds": row["seconds"], **self._mark(row, kind)}
                 if kind == main:
                     found.append(
                         Measurement(
@@ -171,7 +186,14 @@ class History:
                 found += accuracies(
                     Verdicts(*right), self.protocol, self.val.name, subjects[kind], **more
                 )
+            for watch in self.watches:
+                about = {**epoch, **self._mark(row, main)}
+                found += watch.measurements(row.get("watched", {}), subjects[main], **about)
         return found
+
+    def _mark(self, row: Row, kind: str) -> dict[str, Any]:
+        """What the measurements of a network's best epoch say more."""
+        return {"chosen": True} if row is self.best(kind) else {}
 
     def _own_state(self) -> State:
         """What a saved state holds of the epochs; log.jsonl is only a view of it."""
@@ -229,10 +251,11 @@ class History:
     def _tell(self) -> None:
         row = self.rows[-1]
         shown = row[self.kinds[0]]
+        more = "".join(watch.said(row.get("watched", {})) for watch in self.watches)
         say(
             f"epoch {row['epoch'] + 1}/{self.epochs}: loss {row['loss']:.3f}, val clean "
             f"{100 * shown['clean']:.1f} %, robust {100 * shown['robust']:.1f} %, "
-            f"{row['seconds']:.0f} s"
+            f"{more}{row['seconds']:.0f} s"
         )
 
 

@@ -22,6 +22,7 @@ from hardy import config
 from hardy.attacks.pgd import PGD
 from hardy.data.from_python.handed import handed_in
 from hardy.data.load import load_data
+from hardy.data.made import made_of, said_of
 from hardy.data.reshape import check_shape
 from hardy.data.splits import DataSet
 from hardy.data.streaming.delivered import delivered
@@ -216,6 +217,8 @@ def origin(
         "image_size": data.image_size,
         "method": method,
     }
+    if made := made_of(data.provenance):
+        about["made"] = said_of(made)
     if extra_data is not None:
         about["extra_data"] = extra_data
     if start is None:

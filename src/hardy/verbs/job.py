@@ -16,12 +16,14 @@ from hardy.console import say
 from hardy.data.mixing import joined, load_extra
 from hardy.data.order import Mix
 from hardy.data.splits import DataSet, Split
+from hardy.diagnosis.ligs import SIGMA
 from hardy.evaluation.robustness import Protocol
 from hardy.methods.find import make
 from hardy.methods.pgd_at import PGDAT
 from hardy.methods.protocol import Method
 from hardy.methods.standard import Standard
 from hardy.methods.wrappers.awp import AWP
+from hardy.methods.wrappers.ligs import LIGSRegularised
 from hardy.models.architecture import Architecture
 from hardy.models.load import Checkpoint
 from hardy.models.normalize import canonical, must_be_own, own_of
@@ -40,6 +42,7 @@ from hardy.verbs.inputs import (
     protocol_of,
     streaming_of,
 )
+from hardy.verbs.normalised import begun, exchanged
 from hardy.verbs.published import published
 from hardy.verbs.renewal import classifier, must_be_consistent, transferred
 from hardy.verbs.teachers import teachers_of
@@ -55,6 +58,7 @@ class Job:
     subject: its name in tables. attack: of training; protocol: of val and test. train: what is
     trained on, extra pictures included. start: the checkpoint that it goes on from, if any.
     teachers: the networks to learn from, by role. caution: what the method says of this network.
+    remarks: what is to be known of a new one.
     """
 
     subject: str
@@ -69,6 +73,7 @@ class Job:
     start: Checkpoint | None
     teachers: dict[str, Checkpoint]
     caution: str | None
+    remarks: list[str]
 
     @functools.cached_property
     def taught_by(self) -> str:
@@ -91,8 +96,16 @@ def job_of(asked: config.Train) -> Job:
     check(asked)
     if asked.nesterov and not asked.momentum:
         raise ValueError("--nesterov needs --momentum: give one, such as 0.9, or leave it out")
+    if asked.ligs_sigma is not None and not (asked.ligs_weight or asked.ligs_pictures):
+        raise ValueError(
+            "--ligs-sigma is for --ligs-weight and --ligs-pictures: give one of them too, or leave "
+            "it out"
+        )
+    _must_come(asked.keep_epochs, asked.epochs)
     method = make(asked.method, asked.method_options)
-    if asked.awp:
+    if asked.ligs_weight:
+        method = LIGSRegularised(method, asked.ligs_weight, asked.ligs_sigma or SIGMA)
+    if asked.awp:  # around it, so that the weights are perturbed against all of the loss
         method = AWP(method, asked.awp, asked.awp_warmup / asked.epochs)
         if asked.awp_warmup >= asked.epochs:
             say(f"--awp-warmup {asked.awp_warmup} lasts the whole run: no weight is perturbed")
@@ -111,13 +124,13 @@ def job_of(asked: config.Train) -> Job:
         )
         train, mix = joined(train, extra), Mix(len(train), asked.extra_fraction)
     must_be_consistent(asked, data)
-    model, architecture, start = _network(asked, data)
+    model, architecture, start, remarks = _network(asked, data)
     if caution := method.check(model, fresh=start is None):
         say(caution)
     probing = _probing(asked, model, data)
     teachers = teachers_of(asked, method.roles, data)
     return Job(
-        asked.method + (" + AWP" if asked.awp else ""),
+        asked.method + (" + LIGS" if asked.ligs_weight else "") + (" + AWP" if asked.awp else ""),
         method,
         attack,
         protocol,
@@ -129,7 +142,16 @@ def job_of(asked: config.Train) -> Job:
         start,
         teachers,
         caution,
+        remarks,
     )
+
+
+def _must_come(kept: tuple[int, ...] | int | None, epochs: int) -> None:
+    """Raises ValueError where an epoch of --keep-epochs never comes."""
+    if isinstance(kept, int):
+        raise ValueError(f"--keep-epochs: give several in a tuple: keep_epochs=({kept},)")
+    if kept and max(kept) > epochs:
+        raise ValueError(f"--keep-epochs {max(kept)} never comes: --epochs is {epochs}")
 
 
 def _measured_by(asked: config.Train) -> Protocol:
@@ -204,17 +226,18 @@ def _usual_milestones(epochs: int) -> tuple[int, ...]:
 
 def _network(
     asked: config.Train, data: DataSet
-) -> tuple[nn.Module, Architecture, Checkpoint | None]:
-    """A new network, or that of --checkpoint, and then where it comes from."""
+) -> tuple[nn.Module, Architecture, Checkpoint | None, list[str]]:
+    """A new network, or that of --checkpoint, and then where it comes from; and what is to be
+    known of a new one."""
     if asked.pretrained or asked.checkpoint is not None or isinstance(asked.model, nn.Module):
         if asked.pretrained:
             start = published(asked, data)
         else:
             start = transferred(asked, given_network(asked, data), data)
-        found = fit_for(start, data, torch.device("cpu"))
+        found = fit_for(exchanged(asked, start, data), data, torch.device("cpu"))
         for sentence in found.notes:
             say(sentence)
-        return found.model, found.architecture, found
+        return found.model, found.architecture, found, []
     if asked.model is None:
         raise ValueError("--model is missing: give an architecture, such as resnet18")
     architecture = Architecture(
@@ -223,6 +246,7 @@ def _network(
         data.in_channels,
         data.normalization if asked.normalize is None else asked.normalize,
         asked.input_size,
+        asked.norm_layer,
     )
     with torch.random.fork_rng(devices=[]):  # the caller's own generator stays where it is
         torch.manual_seed(asked.seed)
@@ -231,5 +255,8 @@ def _network(
     if own is not None and own != canonical(architecture.normalize):
         must_be_own(own, asked.normalize)
         architecture = replace(architecture, normalize=own)
+    model, architecture, remarks = begun(model, architecture, data)
     must_run(model, architecture.model, data)
-    return model, architecture, None
+    for sentence in remarks:
+        say(sentence)
+    return model, architecture, None, remarks

@@ -12,6 +12,8 @@ from hardy.evaluation.seeds import means, unshared
 
 T = TypeVar("T")
 
+NETWORKS = ("surrogate", "other")  # in the setting of a measurement, that name networks
+
 SEED = "{seed}"
 # Of each run these stand beside the means; all else is in the run's own folder.
 SHOWN = {"clean accuracy", "robust accuracy", "robust accuracy (reference)", "train loss"}
@@ -75,11 +77,18 @@ def _renamed(one: Results, pieces: Iterable[str], seed: int) -> Results:
         bare = {piece.replace(SEED, str(seed)): piece for piece in pieces}
         return " − ".join(bare.get(part, name(part)) for part in text.split(" − "))
 
+    def setting(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        named = {key: subject(str(values[key])) for key in NETWORKS if key in values}
+        return {**values, **named}
+
     return replace(
         one,
         facts={key: name(v) if isinstance(v, str) else v for key, v in one.facts.items()},
         notes=[name(note) for note in one.notes],
-        measurements=[replace(m, subject=subject(m.subject)) for m in one.measurements],
+        measurements=[
+            replace(m, subject=subject(m.subject), setting=setting(m.setting))
+            for m in one.measurements
+        ],
         findings=[replace(f, subject=subject(f.subject)) for f in one.findings],
     )
 
@@ -95,7 +104,9 @@ def _noted(note: str, seed: int) -> str:
 def _shown(m: Measurement) -> bool:
     if m.quantity == "mean corruption accuracy":
         return m.setting.get("of") == "standard 15"
-    return m.quantity in SHOWN and not {"alpha", "teacher"} & m.setting.keys()
+    if {"alpha", "teacher"} & m.setting.keys():
+        return False
+    return m.quantity in SHOWN or "epoch" in m.setting  # a curve
 
 
 def _facts(by_seed: Mapping[int, Mapping[str, Scalar]]) -> dict[str, Scalar]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,10 +20,10 @@ from hardy.evaluation.preflight import as_given
 from hardy.evaluation.reference import must_be_there
 from hardy.evaluation.results import Finding, Scalar
 from hardy.evaluation.robustness import Protocol
-from hardy.models.hub import Place, is_hub
-from hardy.models.load import BEST, Checkpoint, seeds_in
+from hardy.models.load import Checkpoint
 from hardy.verbs.arguments import check
-from hardy.verbs.inputs import DATA_SEED, checkpoint_of, data_of, placed
+from hardy.verbs.inputs import DATA_SEED, data_of, placed
+from hardy.verbs.networks import networks_of
 from hardy.verbs.protocols import Judged, protocols_of
 
 # Of the attacks that pyautoattack has too, its name for each.
@@ -136,23 +135,9 @@ def job_of(asked: config.Evaluate) -> Job:
     for name, version in VERSIONS.items():
         if asked.reference and name in asked.attack:
             package = must_be_there(version, data.num_classes)
-    nets: dict[str, Checkpoint] = {}
-    settings: dict[str, list[str]] = {}
-    for given in _asked_for(asked):
-        several = seeds_in(given) if given else []
-        labels = []
-        for path in several or [given]:
-            one = config.FromCheckpoint(
-                checkpoint=path,
-                model=asked.model,
-                normalize=asked.normalize,
-                input_size=asked.input_size,
-            )
-            labels.append(_label(path, nets))
-            nets[labels[-1]] = checkpoint_of(one, data, torch.device("cpu"))
-        if len(several) > 1:
-            settings[str(given)] = labels
-    settings = {_short(Path(name), settings): labels for name, labels in settings.items()}
+    nets, labels = networks_of(asked_for(asked), asked, data)
+    settings = {str(given): several for given, several in labels.items() if len(several) > 1}
+    settings = {_short(Path(name), settings): several for name, several in settings.items()}
     if asked.over_seeds:
         settings = {"": list(nets)}
     if asked.over_seeds and len(nets) < 2:
@@ -176,14 +161,28 @@ def _must_corrupt(job: Job) -> None:
     """Raises ValueError where a corruption cannot be made of such pictures, or where published
     files are missing or do not match: one picture shows it."""
     files, one = job.asked.corruption_files, job.under_corruption.take(slice(0, 1))
+    if files is None:
+        _must_be_possible(job, one)
+        return
     # An archive is read from its beginning each time.
-    archive = files is not None and Path(files).is_file()
+    archive = Path(files).is_file()
     for name in job.corruptions:
         for severity in job.severities[: 1 if archive else None]:
-            if files is None:
+            job.read(name, severity, one)
+
+
+def _must_be_possible(job: Job, one: Split) -> None:
+    refused: dict[str, ValueError] = {}
+    for name in job.corruptions:
+        try:
+            for severity in job.severities:
                 corrupted(one, name, severity)
-            else:
-                job.read(name, severity, one)
+        except ValueError as error:
+            refused[name] = error
+    if refused:
+        left = [name for name in job.corruptions if name not in refused]
+        rest = f"; possible are --corruptions {' '.join(left)}" if left else ""
+        raise ValueError(f"{next(iter(refused.values()))}{rest}")
 
 
 def of_part(split: Split, part: tuple[int, int]) -> Split:
@@ -203,29 +202,15 @@ def _check(asked: config.Evaluate) -> None:
     named(asked.corruptions)
 
 
-def _asked_for(asked: config.Evaluate) -> list[Path | None]:
+def asked_for(asked: config.Evaluate | config.Ligs) -> list[Path | None]:
+    """The checkpoints that were asked for; None is a network from Python. Raises ValueError where
+    there is none, or where they are given in two ways."""
     if asked.checkpoints and asked.checkpoint:
         raise ValueError("give checkpoints by position or one by --checkpoint, not both")
     if not asked.checkpoints and not asked.checkpoint and asked.model is None:
         raise ValueError("nothing to evaluate: give run folders or checkpoints")
     found = asked.checkpoints or (asked.checkpoint,)
     return [None if path is None else Path(path) for path in found]
-
-
-def _label(path: Path | None, taken: dict[str, Checkpoint]) -> str:
-    """A short name for a checkpoint: its own, or its folder's where files have one name."""
-    if path is None:
-        return "network"
-    if is_hub(path):
-        place = Place.of(path)
-        names = (place.repo, str(place), *(f"{place} ({i})" for i in range(2, len(taken) + 3)))
-        return next(each for each in names if each not in taken)
-    folder = path.parent if path.name == BEST else path
-    name = path.stem if folder == path and not path.is_dir() else folder.name
-    if re.fullmatch(r"seed-\d+", name) and folder.parent.name:
-        name = f"{folder.parent.name}/{name}"  # of a run of several seeds
-    names = (name, str(path), *(f"{path} ({i})" for i in range(2, len(taken) + 3)))
-    return next(each for each in names if each not in taken)
 
 
 def _short(folder: Path, others: Iterable[str]) -> str:

@@ -34,7 +34,7 @@ def run(asked: config.Mrc) -> Results:
     must_be_the_same(folder, {"the network": net.model}, pictures)
     results = folder.results()
     results.facts |= {
-        "model": net.architecture.model,
+        "model": net.architecture.title,
         "data": data.name,
         "threat": repr(protocol.attack.threat),
     }

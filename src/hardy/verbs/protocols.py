@@ -9,6 +9,7 @@ from hardy import config
 from hardy.attacks.active_set import Stage
 from hardy.attacks.apgd import APGD, FEWEST_CLASSES
 from hardy.attacks.autoattack import Version, apgd_t, autoattack, fab_t, shortened
+from hardy.attacks.mi_fgsm import MIFGSM, Iterative
 from hardy.attacks.pgd import PGD
 from hardy.attacks.square import Square
 from hardy.evaluation.results import Scalar
@@ -24,8 +25,9 @@ def protocols_of(asked: config.Evaluate, num_classes: int) -> list[Judged]:
     """The protocol of each attack that was asked for, in that order.
 
     PGD, CW-PGD, the single APGDs and Square are run --restarts times, and a picture must
-    withstand all; FGSM has no random start, and the ensembles have their published runs. Raises
-    ValueError for a radius or steps out of range, and for an attack that needs more classes.
+    withstand all; FGSM and MI-FGSM have no random start, and the ensembles have their published
+    runs. Raises ValueError for a radius or steps out of range, and for an attack that needs more
+    classes.
     """
     return [_PROTOCOLS[name](asked, num_classes) for name in dict.fromkeys(asked.attack)]
 
@@ -40,17 +42,48 @@ def remarks(asked: config.Evaluate, num_classes: int) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
+def iterative_of(name: str, asked: config.Attacker) -> Iterative:
+    """One run of an attack that follows a gradient to its last iterate.
+
+    Raises ValueError for any other attack, and for a radius or steps out of range.
+    """
+    made = {"pgd": attack_of, "fgsm": fgsm_of, "cw": cw_of, "mi-fgsm": mi_fgsm_of}
+    if name not in made:
+        raise ValueError(f"--attack {name} cannot be carried over: take {', '.join(made)}")
+    return made[name](asked)
+
+
+def fgsm_of(asked: config.Attacker) -> PGD:
+    """One step of eps from the picture itself."""
+    threat = attack_of(asked).threat
+    return PGD(threat, 1, threat.eps, random_start=False)
+
+
+def cw_of(asked: config.Attacker) -> PGD:
+    """PGD on the margin."""
+    return replace(attack_of(asked), loss=margin)
+
+
+def mi_fgsm_of(asked: config.Attacker) -> MIFGSM:
+    """MI-FGSM, its step eps / steps unless --step-size says."""
+    return MIFGSM(attack_of(asked).threat, asked.steps, asked.step_size)
+
+
 def _pgd(asked: config.Evaluate, _: int) -> Protocol:
     return _worst_of(asked, attack_of(asked), asked.restarts)
 
 
 def _fgsm(asked: config.Evaluate, _: int) -> Protocol:
-    threat = attack_of(asked).threat
-    return _worst_of(asked, PGD(threat, 1, threat.eps, random_start=False), 1)
+    return _worst_of(asked, fgsm_of(asked), 1)
 
 
 def _cw(asked: config.Evaluate, _: int) -> Protocol:
-    return _worst_of(asked, replace(attack_of(asked), loss=margin), asked.restarts)
+    return _worst_of(asked, cw_of(asked), asked.restarts)
+
+
+def _mi_fgsm(asked: config.Evaluate, _: int) -> Ensemble:
+    attack = mi_fgsm_of(asked)
+    return _ensemble(asked, attack.name, (Stage(attack.name, (attack,)),))
 
 
 def _worst_of(asked: config.Evaluate, attack: PGD, restarts: int) -> Protocol:
@@ -111,6 +144,7 @@ _PROTOCOLS: dict[str, Callable[[config.Evaluate, int], Judged]] = {
     "pgd": _pgd,
     "fgsm": _fgsm,
     "cw": _cw,
+    "mi-fgsm": _mi_fgsm,
     "apgd-ce": _apgd("ce"),
     "apgd-dlr": _apgd("dlr"),
     "apgd-t": _apgd_t,

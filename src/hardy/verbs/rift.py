@@ -89,7 +89,7 @@ def run(asked: config.Rift) -> Results:
     extra = {**origin(data, "rift", net), "chosen_on": choosing.name}
     save(folder.path / BEST, net.model, net.architecture, classes=data.classes, extra=extra)
     results.add_artifact(folder.path / BEST, "weights")
-    results.facts |= {"model": net.architecture.model, "data": data.name}
+    results.facts |= {"model": net.architecture.title, "data": data.name}
     results.facts |= {"threat": repr(protocol.attack.threat)}
     return finish(results)
 

@@ -28,7 +28,7 @@ def must_be_the_same(
     Raises ValueError where the run to go on with was started with others: the same flags may name
     a file that has changed, and the run's finished steps would be taken for those of the new.
     """
-    mine = {f"weights in {name}": fingerprint(_weights(net)) for name, net in networks.items()}
+    mine = {f"weights in {name}": fingerprint(weights_of(net)) for name, net in networks.items()}
     mine |= pictures
     steps = folder.steps()
     known = steps.json(GIVEN)
@@ -85,7 +85,7 @@ def _pictures(split: Split) -> dict[str, Tensor]:
     }
 
 
-def _weights(model: nn.Module) -> dict[str, Tensor]:
-    """Also the buffers that no file of weights holds."""
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """What a network computes with: also the buffers that no file of weights holds."""
     kept = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
     return {**dict(model.named_buffers()), **kept}

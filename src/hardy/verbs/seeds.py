@@ -22,7 +22,9 @@ from hardy.verbs.joined import SEED, joined, place
 
 C = TypeVar("C", bound=config.Repeated)
 
-FILES = {"checkpoint", "checkpoints", "extra_data", "teacher"}  # whose names may hold it
+# Whose names may hold it.
+FILES = {"baseline", "checkpoint", "checkpoints", "extra_data", "network", "teacher"}
+FILES |= {"surrogates", "targets"}
 
 
 def repeated(run: Callable[[C], Results]) -> Callable[[C], Results]:

@@ -16,6 +16,7 @@ from hardy import config
 from hardy.console import say, silenced
 from hardy.data.augment import augment_of
 from hardy.data.loader import batch_count
+from hardy.data.made import made_of, said_of
 from hardy.data.splits import DataSet, Split, limited
 from hardy.evaluation.results import Results
 from hardy.evaluation.robustness import Protocol, Verdicts, accuracies, gains, judge
@@ -25,6 +26,7 @@ from hardy.training import checkpoint, tensorboard
 from hardy.training.processes import in_processes, must_be_startable, packed
 from hardy.verbs.arguments import keywords
 from hardy.verbs.dry_run import estimated
+from hardy.verbs.feature_curves import by_features, remarks_on, shift_of
 from hardy.verbs.folder import RunFolder, finish
 from hardy.verbs.history import LAST, History
 from hardy.verbs.inputs import DATA_SEED, SEEN_ELSEWHERE, device_of, origin, unseen_val
@@ -32,6 +34,7 @@ from hardy.verbs.job import Job, job_of
 from hardy.verbs.same import marks, must_agree, must_be_the_same
 from hardy.verbs.seeds import repeated
 from hardy.verbs.taught import afterwards, checked, nets_of, notes_on
+from hardy.verbs.watched import watches
 
 if TYPE_CHECKING:
     from hardy.training.engine import Engine
@@ -169,6 +172,8 @@ def _history(asked: config.Train, job: Job, engine: Engine, folder: RunFolder) -
         on_collapse=asked.on_collapse,
         saved=saved,
         settled=job.settings.settled,
+        kept=asked.keep_epochs or (),
+        watches=watches(asked, job),
         log=log if asked.tensorboard else lambda _: None,
     )
 
@@ -188,12 +193,14 @@ def _measured(
     folder = history.folder
     results = folder.results()
     results.facts |= {
-        "model": job.architecture.model,
+        "model": job.architecture.title,
         "data": job.data.name,
         "method": repr(job.method),
         "threat": repr(job.attack.threat),
         "best epoch": best["epoch"] + 1,
     }
+    if made := made_of(job.data.provenance):
+        results.facts["set"] = said_of(made)
     if job.protocol.attack.threat != job.attack.threat:
         results.facts["threat on val and test"] = repr(job.protocol.attack.threat)
     if job.start is not None:
@@ -211,7 +218,8 @@ def _measured(
         results.facts["extra data"] = f"{asked.extra_data}, {count} pictures, {share}"
     if job.teachers:
         results.facts["teacher"] = job.taught_by
-    results.notes += [*_notes(job.data, job.start), *notes_on(job), *history.events]
+    results.notes += [*_notes(job.data, job.start), *job.remarks, *notes_on(job), *history.events]
+    results.notes += remarks_on(job.data)
     if job.caution:
         results.notes.append(job.caution)
     verdicts: dict[str, Verdicts] = {}
@@ -224,12 +232,17 @@ def _measured(
             results.add_artifact(file, "weights")
         if folder.writes and kind == main:
             results.measurements += afterwards(asked, job, network)
+            results.measurements += by_features(job.data, test, network, subjects[kind])
+    for file in history.epoch_files() if folder.writes else []:
+        results.add_artifact(file, "weights")
     if best is not history.rows[-1]:
         name, last = f"{subjects[main]}, last epoch", deployed[main]
         after = _judged(engine, last, test, job.protocol, "test, last epoch")
         results.measurements += accuracies(after, job.protocol, test.name, name, last=True)
         fall = gains(verdicts[main], after, job.protocol, test.name, f"{name} − {subjects[main]}")
         results.measurements += fall
+        if folder.writes:
+            results.measurements += by_features(job.data, test, last, name, last=True)
         results.notes += _overfitting(fall[1].interval, history)
         if folder.writes:
             history.keep(folder.path / LAST, last)
@@ -291,9 +304,8 @@ def _start(asked: config.Train, start: Checkpoint) -> str:
 
 
 def _notes(data: DataSet, start: Checkpoint | None) -> list[str]:
-    found = [
-        "The epoch was chosen on validation pictures; the test split was read once, at the end."
-    ]
+    once = "" if shift_of(data) else "; the test split was read once, at the end"
+    found = [f"The epoch was chosen on validation pictures{once}."]
     if start is not None:
         found += start.notes
     if start is not None and not unseen_val(start, data):

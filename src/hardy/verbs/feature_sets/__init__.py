@@ -1,0 +1,1 @@
+"""How hardy features makes a data set: the job, the pictures, the numbers, the files."""
