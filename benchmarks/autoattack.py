@@ -38,7 +38,7 @@ from hardy.models.folded import folded
 from hardy.models.load import load
 from hardy.modes import evaluating, forward_in, frozen
 from hardy.threat import Linf
-from hardy.verbs.inputs import placed
+from hardy.verbs.asked.inputs import placed
 
 NAMES = ("APGD-CE", "APGD-T", "FAB-T", "Square")
 KINDS = ("fp32", "bf16", "pyautoattack")

@@ -21,7 +21,7 @@ from hardy.methods.rslad import RSLAD
 from hardy.methods.score import SCORE
 from hardy.methods.trades import TRADES
 from hardy.methods.twins import TWINS
-from hardy.verbs.inputs import attack_of
+from hardy.verbs.asked.inputs import attack_of
 
 
 def test_rift_official_is_what_the_authors_code_does() -> None:

@@ -50,4 +50,4 @@ def drawn() -> None:
 def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes three quarters of a small run: only the tests of the page wait for it."""
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr("hardy.verbs.folder.write_report", lambda folder: folder)
+        monkeypatch.setattr("hardy.verbs.runs.folder.write_report", lambda folder: folder)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 import hardy.files
-import hardy.verbs.folder
+import hardy.verbs.runs.folder
 import hardy.verbs.train
 from hardy.cli import run
 from hardy.training import loop
@@ -43,7 +43,7 @@ def install(patch: Patch, moment: Callable[[str], None]) -> None:
     before(loop.Loop, "step", "a step")
     before(hardy.verbs.train, "judge", "judging")
     before(hardy.files.os, "fsync", "written under another name")
-    before(hardy.verbs.folder, "write_report", "drawing the page")
+    before(hardy.verbs.runs.folder, "write_report", "drawing the page")
     make, replace, save = hardy.files.tempfile.mkstemp, Path.replace, torch.save
 
     def begun(*args: Any, **kwargs: Any) -> Any:

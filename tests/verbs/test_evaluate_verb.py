@@ -23,7 +23,9 @@ from hardy.data.splits import Split
 from hardy.evaluation.results import Finding, Measurement, Results, read
 from hardy.evaluation.steps import Steps
 from hardy.models.architecture import Architecture
-from hardy.verbs import evaluate, measuring, protocols, shards, tallies
+from hardy.verbs import evaluate
+from hardy.verbs.asked import protocols
+from hardy.verbs.evaluating import measuring, shards, tallies
 
 QUICK = (
     *replaced(SMALL, "--batch-size", "16"),
@@ -64,7 +66,7 @@ def tinted(coloured: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 def evaluated(*words: object, out: Path) -> Results:
     with pytest.MonkeyPatch.context() as patch:  # fixtures of a wider scope draw nothing either
-        patch.setattr("hardy.verbs.folder.write_report", lambda folder: folder)
+        patch.setattr("hardy.verbs.runs.folder.write_report", lambda folder: folder)
         assert hardy("evaluate", *words, "--out", out) == 0
     return read(out)
 

@@ -12,7 +12,7 @@ from verb_runs import TRAIN, hardy
 
 from hardy.data import load_data
 from hardy.models.load import read_checkpoint
-from hardy.verbs.inputs import DATA_SEED, origin, unseen_val
+from hardy.verbs.asked.inputs import DATA_SEED, origin, unseen_val
 
 DATA = load_data("digits", val_fraction=0.2, seed=DATA_SEED)
 ONE_EPOCH = (*TRAIN, "--epochs", "1", "--limit", "64", "--extra-fraction", "0.5")

@@ -44,7 +44,7 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def conflicting(nets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sets") / "conflicting"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hardy.verbs.folder.write_report", lambda folder: folder)
+        patch.setattr("hardy.verbs.runs.folder.write_report", lambda folder: folder)
         words = ("--set", "conflicting", "--robust", nets / "other.safetensors")
         one = nets / "one.safetensors"
         assert hardy("features", one, *words, *FEW, *ATTACKED, *INVERTED, "--out", folder) == 0

@@ -24,8 +24,8 @@ from hardy.losses import cross_entropy
 from hardy.methods.wrappers.awp import AWP
 from hardy.methods.wrappers.ligs import LIGSRegularised
 from hardy.verbs import ligs as verb
-from hardy.verbs.inputs import DATA_SEED
-from hardy.verbs.job import job_of
+from hardy.verbs.asked.inputs import DATA_SEED
+from hardy.verbs.training.job import job_of
 
 DIGITS = ("--data", "digits", "--val-fraction", "0.2", "--device", "cpu", "--batch-size", "32")
 FEW = ("--epochs", "2", "--limit", "128", "--ligs-pictures", "40")

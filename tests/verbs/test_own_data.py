@@ -13,7 +13,7 @@ from verb_runs import SMALL, TRAIN, hardy, replaced, weights
 import hardy as package
 from hardy.evaluation.results import read
 from hardy.models.load import read_checkpoint
-from hardy.verbs.inputs import unseen_val
+from hardy.verbs.asked.inputs import unseen_val
 
 MINE = """
 from pathlib import Path

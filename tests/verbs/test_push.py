@@ -28,7 +28,7 @@ from hardy.models.hub import Place
 from hardy.models.load import read_checkpoint, save
 from hardy.reporting.card import card as drawn
 from hardy.reporting.card_metadata import About, metadata
-from hardy.verbs.pathless import must_hold_none, paths_in, without_paths
+from hardy.verbs.asked.pathless import must_hold_none, paths_in, without_paths
 from hardy.verbs.publication import CARD, description
 from hub_server import TOKEN, Hub, serving
 

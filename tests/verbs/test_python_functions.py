@@ -16,7 +16,7 @@ from verb_runs import arguments, assert_same, hardy, weights
 import hardy as package
 from hardy.data.splits import DataSet, Split
 from hardy.evaluation.results import read
-from hardy.verbs.inputs import fingerprint
+from hardy.verbs.asked.inputs import fingerprint
 
 TINY: dict[str, Any] = {"eps": 0.1, "steps": 2, "restarts": 1, "batch_size": 64, "device": "cpu"}
 

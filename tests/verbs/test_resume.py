@@ -55,7 +55,7 @@ def last(folder: Path) -> Any:
     [
         ("hardy.verbs.train.judge", 2),  # in epoch 2, before anything of it is written
         ("hardy.training.checkpoint.save", 2),  # the best is written, the state is not
-        ("hardy.verbs.history.say", 2),  # all of epoch 2 is written
+        ("hardy.verbs.training.history.say", 2),  # all of epoch 2 is written
         pytest.param("hardy.training.checkpoint.save", 1, marks=pytest.mark.slow),  # no state yet
         ("hardy.verbs.train.judge", 5),  # trained, but not yet evaluated
         ("hardy.verbs.train.judge", 6),  # the best is evaluated, the last epoch is not
@@ -152,9 +152,10 @@ def test_what_is_done_is_not_done_again(
 def test_mrc_and_evaluate_go_on_too(
     robust: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    judge = "hardy.verbs.evaluating.tallies.judge"
     for verb, words, where in (
         ("mrc", (*MRC, "--checkpoint", robust), "hardy.verbs.mrc.say"),
-        ("evaluate", ("evaluate", robust, *SMALL, "--limit", "50"), "hardy.verbs.tallies.judge"),
+        ("evaluate", ("evaluate", robust, *SMALL, "--limit", "50"), judge),
     ):
         whole, out = tmp_path / f"{verb} whole", tmp_path / f"{verb} stopped"
         assert hardy(*words, "--out", whole) == 0

@@ -16,7 +16,7 @@ from hardy.data import Streaming, load_data
 from hardy.data.streaming.encoded import Encoded
 from hardy.data.streaming.stream import Streamed
 from hardy.evaluation.results import read
-from hardy.verbs import inputs
+from hardy.verbs.asked import inputs
 
 
 @pytest.fixture(scope="session")

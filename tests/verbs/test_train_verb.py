@@ -18,8 +18,8 @@ from hardy.evaluation.statistics import paired
 from hardy.files import sha256
 from hardy.models.load import read_checkpoint
 from hardy.reporting.headline import headline
-from hardy.verbs.history import History
 from hardy.verbs.train import _overfitting
+from hardy.verbs.training.history import History
 
 
 def test_the_run_folder_holds_all_that_was_promised(robust: Path) -> None:

@@ -21,8 +21,8 @@ from hardy.diagnosis.transferability import matrix
 from hardy.evaluation.results import Results, read
 from hardy.evaluation.robustness import Protocol, judge
 from hardy.threat import Linf
-from hardy.verbs.inputs import DATA_SEED
-from hardy.verbs.networks import label_of
+from hardy.verbs.asked.inputs import DATA_SEED
+from hardy.verbs.asked.networks import label_of
 
 KEPT = (*replaced(TRAIN, "--epochs", "2"), "--keep-epochs", "1,2")
 ON = ("--data", "digits", "--val-fraction", "0.2", "--eps", "0.1", "--steps", "2")
@@ -36,7 +36,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("kept") / "plain"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hardy.verbs.folder.write_report", lambda folder: folder)
+        patch.setattr("hardy.verbs.runs.folder.write_report", lambda folder: folder)
         assert hardy(*KEPT, "--method", "standard", "--out", folder) == 0
     return folder
 

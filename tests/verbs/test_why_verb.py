@@ -21,7 +21,7 @@ from hardy.models.architecture import Architecture
 from hardy.models.load import save
 from hardy.modes import batchnorms
 from hardy.reporting.why import numbers, why
-from hardy.verbs.inputs import DATA_SEED
+from hardy.verbs.asked.inputs import DATA_SEED
 
 WHY = (
     *("why", *SMALL, "--limit", "120", "--mrc-pictures", "32", "--preflight-pictures", "40"),
@@ -36,7 +36,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "plain"
     words = replaced(replaced(TRAIN, "--method", "standard"), "--epochs", "1")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hardy.verbs.folder.write_report", lambda folder: folder)
+        patch.setattr("hardy.verbs.runs.folder.write_report", lambda folder: folder)
         assert hardy(*words, "--out", folder) == 0
     return folder
 
@@ -168,7 +168,9 @@ def test_a_stop_and_resume_give_the_same(
         patch.setattr("hardy.verbs.why.mrc.measure", stopped)
         assert hardy(*words, "--out", tmp_path / "cut") == 130
     with monkeypatch.context() as patch:
-        patch.setattr("hardy.verbs.tallies.judge", stopped)  # what is finished is not done again
+        patch.setattr(
+            "hardy.verbs.evaluating.tallies.judge", stopped
+        )  # what is finished is not done again
         assert hardy(*words, "--out", tmp_path / "cut", "--resume") == 0
     whole, cut = read(tmp_path / "whole"), read(tmp_path / "cut")
     assert timeless(whole) == timeless(cut) and whole.notes == cut.notes

@@ -15,7 +15,7 @@ from torch import Tensor
 from hardy.cli import run
 from hardy.evaluation.results import Measurement, Results
 from hardy.evaluation.robustness import Verdicts
-from hardy.verbs.history import History
+from hardy.verbs.training.history import History
 
 SMALL = (
     *("--data", "digits", "--val-fraction", "0.2", "--eps", "0.1", "--steps", "2"),

@@ -11,9 +11,9 @@ from hardy.console import say
 from hardy.evaluation.results import Results
 from hardy.reporting.tables import is_final
 from hardy.verbs import rift, train
-from hardy.verbs.arguments import keywords
-from hardy.verbs.folder import NOT_ASKED, RunFolder, finish, read_config
-from hardy.verbs.inputs import device_of
+from hardy.verbs.asked.arguments import keywords
+from hardy.verbs.asked.inputs import device_of
+from hardy.verbs.runs.folder import NOT_ASKED, RunFolder, finish, read_config
 
 EPS = 0.2
 

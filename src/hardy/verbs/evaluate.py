@@ -10,18 +10,18 @@ from hardy.console import say
 from hardy.evaluation.preflight import preflight, too_few
 from hardy.evaluation.results import Finding, Results
 from hardy.evaluation.steps import Steps
-from hardy.verbs.arguments import keywords
-from hardy.verbs.comparison import keep_files, measured
-from hardy.verbs.equal_clean import at_equal_clean
-from hardy.verbs.folder import RunFolder, finish
-from hardy.verbs.inputs import attack_of, device_of
-from hardy.verbs.measuring import Job, attack_name, job_of
-from hardy.verbs.protocols import remarks
-from hardy.verbs.same import marks, must_be_the_same
-from hardy.verbs.seeds import repeated
-from hardy.verbs.shards import check_devices, tally_in_shards
-from hardy.verbs.sizes import footprints
-from hardy.verbs.tallies import tallies
+from hardy.verbs.asked.arguments import keywords
+from hardy.verbs.asked.inputs import attack_of, device_of
+from hardy.verbs.asked.protocols import remarks
+from hardy.verbs.evaluating.comparison import keep_files, measured
+from hardy.verbs.evaluating.equal_clean import at_equal_clean
+from hardy.verbs.evaluating.measuring import Job, attack_name, job_of
+from hardy.verbs.evaluating.shards import check_devices, tally_in_shards
+from hardy.verbs.evaluating.sizes import footprints
+from hardy.verbs.evaluating.tallies import tallies
+from hardy.verbs.runs.folder import RunFolder, finish
+from hardy.verbs.runs.same import marks, must_be_the_same
+from hardy.verbs.runs.seeds import repeated
 
 
 @repeated

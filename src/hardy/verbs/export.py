@@ -21,9 +21,9 @@ from hardy.files import written_whole
 from hardy.models.exported import FORMATS, program_of, texts
 from hardy.models.load import Checkpoint
 from hardy.modes import without_tf32
-from hardy.verbs.arguments import check, keywords
-from hardy.verbs.folder import RunFolder, finish
-from hardy.verbs.inputs import DATA_SEED, attack_of, checkpoint_of, data_of, device_of, placed
+from hardy.verbs.asked.arguments import check, keywords
+from hardy.verbs.asked.inputs import DATA_SEED, attack_of, checkpoint_of, data_of, device_of, placed
+from hardy.verbs.runs.folder import RunFolder, finish
 
 # Rounding alone gives 1e-7 to 1e-5; a layer that is missing or wrong gives 1e-2 and more.
 TOLERANCE = 1e-3

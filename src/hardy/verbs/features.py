@@ -8,14 +8,14 @@ from hardy import config
 from hardy.console import say
 from hardy.data.made import PROVENANCE
 from hardy.evaluation.results import Results
-from hardy.verbs.arguments import keywords
+from hardy.verbs.asked.arguments import keywords
+from hardy.verbs.asked.inputs import device_of
 from hardy.verbs.feature_sets.files import content_hash, must_be_storable, write_set, write_shown
 from hardy.verbs.feature_sets.job import ROBUST, Job, job_of
 from hardy.verbs.feature_sets.making import Made, made
 from hardy.verbs.feature_sets.measured import measured
-from hardy.verbs.folder import RunFolder, finish
-from hardy.verbs.inputs import device_of
-from hardy.verbs.same import marks, must_be_the_same
+from hardy.verbs.runs.folder import RunFolder, finish
+from hardy.verbs.runs.same import marks, must_be_the_same
 
 SET = "features"
 

@@ -16,13 +16,13 @@ from hardy.diagnosis.ligs import SIGMA, Neighbour
 from hardy.diagnosis.ligs import ligs as measure
 from hardy.evaluation.results import Measurement, Results
 from hardy.models.load import Checkpoint
-from hardy.verbs.arguments import check, keywords
-from hardy.verbs.folder import RunFolder, finish
-from hardy.verbs.inputs import DATA_SEED, attack_of, data_of, device_of, placed
-from hardy.verbs.measuring import asked_for
-from hardy.verbs.networks import networks_of
-from hardy.verbs.same import marks, must_be_the_same
-from hardy.verbs.seeds import repeated
+from hardy.verbs.asked.arguments import check, keywords
+from hardy.verbs.asked.inputs import DATA_SEED, attack_of, data_of, device_of, placed
+from hardy.verbs.asked.networks import networks_of
+from hardy.verbs.evaluating.measuring import asked_for
+from hardy.verbs.runs.folder import RunFolder, finish
+from hardy.verbs.runs.same import marks, must_be_the_same
+from hardy.verbs.runs.seeds import repeated
 
 
 @dataclass(frozen=True)

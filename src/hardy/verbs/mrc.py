@@ -14,11 +14,11 @@ from hardy.evaluation.results import Measurement, Results, Scalar
 from hardy.finetuning.mrc import Ascent, Criticality, OfficialAscent
 from hardy.finetuning.rift import criticalities
 from hardy.models.load import Checkpoint
-from hardy.verbs.arguments import check, keywords
-from hardy.verbs.folder import RunFolder, finish
-from hardy.verbs.inputs import DATA_SEED, checkpoint_of, data_of, device_of, protocol_of
-from hardy.verbs.same import marks, must_be_the_same
-from hardy.verbs.seeds import repeated
+from hardy.verbs.asked.arguments import check, keywords
+from hardy.verbs.asked.inputs import DATA_SEED, checkpoint_of, data_of, device_of, protocol_of
+from hardy.verbs.runs.folder import RunFolder, finish
+from hardy.verbs.runs.same import marks, must_be_the_same
+from hardy.verbs.runs.seeds import repeated
 
 
 @repeated

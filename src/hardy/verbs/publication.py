@@ -20,8 +20,8 @@ from hardy.models.state_dicts import read_file
 from hardy.reporting.card import card
 from hardy.reporting.card_metadata import About
 from hardy.reporting.page import SHOWN_BY, TABLES, write_report
-from hardy.verbs.folder import CONFIG, read_config
-from hardy.verbs.pathless import must_hold_none, paths_in, without_paths
+from hardy.verbs.asked.pathless import must_hold_none, paths_in, without_paths
+from hardy.verbs.runs.folder import CONFIG, read_config
 
 CARD = "README.md"
 

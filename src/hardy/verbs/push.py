@@ -15,7 +15,7 @@ from hardy.evaluation.results import Results, read
 from hardy.models.hub import Place, is_hub
 from hardy.models.hub_errors import in_words, library
 from hardy.models.load import BEST, seeds_in
-from hardy.verbs.arguments import check, keywords
+from hardy.verbs.asked.arguments import check, keywords
 from hardy.verbs.publication import write_publication
 
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]*")

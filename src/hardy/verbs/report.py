@@ -7,7 +7,7 @@ from pathlib import Path
 from hardy import config
 from hardy.evaluation.results import Results, read
 from hardy.reporting.page import write_report
-from hardy.verbs.arguments import keywords
+from hardy.verbs.asked.arguments import keywords
 
 
 def run(asked: config.Report) -> Results:

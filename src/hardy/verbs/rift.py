@@ -23,9 +23,8 @@ from hardy.finetuning.mrc import Criticality, candidates
 from hardy.finetuning.rift import Tried, attempt, best_of, ranked, start_point
 from hardy.finetuning.tune import BN_ONLY, Candidate, has_batchnorm
 from hardy.models.load import BEST, Checkpoint, save
-from hardy.verbs.arguments import check, keywords
-from hardy.verbs.folder import RunFolder, finish
-from hardy.verbs.inputs import (
+from hardy.verbs.asked.arguments import check, keywords
+from hardy.verbs.asked.inputs import (
     DATA_SEED,
     checkpoint_of,
     data_of,
@@ -35,8 +34,9 @@ from hardy.verbs.inputs import (
     unseen_val,
 )
 from hardy.verbs.mrc import measure
-from hardy.verbs.same import marks, must_be_the_same
-from hardy.verbs.seeds import repeated
+from hardy.verbs.runs.folder import RunFolder, finish
+from hardy.verbs.runs.same import marks, must_be_the_same
+from hardy.verbs.runs.seeds import repeated
 
 SHOWN = 8
 WORDS = ("search", "least", "most", "last", "all")

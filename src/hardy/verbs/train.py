@@ -24,17 +24,17 @@ from hardy.models.load import Checkpoint, save
 from hardy.models.state_dicts import read_file
 from hardy.training import checkpoint, tensorboard
 from hardy.training.processes import in_processes, must_be_startable, packed
-from hardy.verbs.arguments import keywords
-from hardy.verbs.dry_run import estimated
-from hardy.verbs.feature_curves import by_features, remarks_on, shift_of
-from hardy.verbs.folder import RunFolder, finish
-from hardy.verbs.history import LAST, History
-from hardy.verbs.inputs import DATA_SEED, SEEN_ELSEWHERE, device_of, origin, unseen_val
-from hardy.verbs.job import Job, job_of
-from hardy.verbs.same import marks, must_agree, must_be_the_same
-from hardy.verbs.seeds import repeated
-from hardy.verbs.taught import afterwards, checked, nets_of, notes_on
-from hardy.verbs.watched import watches
+from hardy.verbs.asked.arguments import keywords
+from hardy.verbs.asked.inputs import DATA_SEED, SEEN_ELSEWHERE, device_of, origin, unseen_val
+from hardy.verbs.runs.folder import RunFolder, finish
+from hardy.verbs.runs.same import marks, must_agree, must_be_the_same
+from hardy.verbs.runs.seeds import repeated
+from hardy.verbs.training.dry_run import estimated
+from hardy.verbs.training.feature_curves import by_features, remarks_on, shift_of
+from hardy.verbs.training.history import LAST, History
+from hardy.verbs.training.job import Job, job_of
+from hardy.verbs.training.taught import afterwards, checked, nets_of, notes_on
+from hardy.verbs.training.watched import watches
 
 if TYPE_CHECKING:
     from hardy.training.engine import Engine

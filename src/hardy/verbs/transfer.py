@@ -18,13 +18,13 @@ from hardy.diagnosis.transferred import SUCCESS, Transfer
 from hardy.evaluation.results import Measurement, Results, Scalar
 from hardy.evaluation.robustness import accuracy
 from hardy.models.load import Checkpoint
-from hardy.verbs.arguments import check, keywords
-from hardy.verbs.folder import RunFolder, finish
-from hardy.verbs.inputs import DATA_SEED, data_of, device_of, fingerprint, placed
-from hardy.verbs.networks import networks_of
-from hardy.verbs.protocols import iterative_of
-from hardy.verbs.same import marks, must_be_the_same
-from hardy.verbs.seeds import repeated
+from hardy.verbs.asked.arguments import check, keywords
+from hardy.verbs.asked.inputs import DATA_SEED, data_of, device_of, fingerprint, placed
+from hardy.verbs.asked.networks import networks_of
+from hardy.verbs.asked.protocols import iterative_of
+from hardy.verbs.runs.folder import RunFolder, finish
+from hardy.verbs.runs.same import marks, must_be_the_same
+from hardy.verbs.runs.seeds import repeated
 
 FEW = 100  # pictures, below which an interval is wider than most differences
 

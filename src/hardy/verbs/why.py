@@ -13,17 +13,17 @@ from hardy import config
 from hardy.evaluation.results import Measurement, Results
 from hardy.modes import batchnorms
 from hardy.verbs import mrc
-from hardy.verbs.arguments import check, keywords
-from hardy.verbs.beside import earlier, similarity, transferred
-from hardy.verbs.comparison import measured
+from hardy.verbs.asked.arguments import check, keywords
+from hardy.verbs.asked.inputs import attack_of, device_of
 from hardy.verbs.evaluate import checked, notes_on
-from hardy.verbs.folder import RunFolder, finish
-from hardy.verbs.inputs import attack_of, device_of
-from hardy.verbs.measuring import Job, attack_name, job_of
-from hardy.verbs.same import marks, must_be_the_same
-from hardy.verbs.seeds import repeated
-from hardy.verbs.tallies import tallies
-from hardy.verbs.trained import of_training
+from hardy.verbs.evaluating.comparison import measured
+from hardy.verbs.evaluating.measuring import Job, attack_name, job_of
+from hardy.verbs.evaluating.tallies import tallies
+from hardy.verbs.explaining.beside import earlier, similarity, transferred
+from hardy.verbs.explaining.trained import of_training
+from hardy.verbs.runs.folder import RunFolder, finish
+from hardy.verbs.runs.same import marks, must_be_the_same
+from hardy.verbs.runs.seeds import repeated
 
 
 @repeated

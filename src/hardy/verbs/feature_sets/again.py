@@ -10,7 +10,7 @@ from typing import Any
 from hardy import config
 from hardy.data.made import PROVENANCE, read_provenance
 from hardy.data.splits import DataSet
-from hardy.verbs.arguments import check
+from hardy.verbs.asked.arguments import check
 
 # What a provenance holds of the arguments; with the networks and the data it gives the set again.
 SETTINGS = (

@@ -31,16 +31,16 @@ from hardy.models.heads import head_of, named_head
 from hardy.models.load import Checkpoint
 from hardy.modes import evaluating
 from hardy.threat import threat_of
-from hardy.verbs.arguments import check
-from hardy.verbs.feature_sets.again import SETTINGS, again, known_of, must_match
-from hardy.verbs.inputs import (
+from hardy.verbs.asked.arguments import check
+from hardy.verbs.asked.inputs import (
     USUAL_EPS,
     checkpoint_of,
     data_of,
     fingerprint,
     placed,
 )
-from hardy.verbs.same import weights_of
+from hardy.verbs.feature_sets.again import SETTINGS, again, known_of, must_match
+from hardy.verbs.runs.same import weights_of
 
 OWN, ROBUST = "network", "robust network"
 

@@ -1,0 +1,1 @@
+"""Who asks for what: from a verb's arguments to the things they name."""

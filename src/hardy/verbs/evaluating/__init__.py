@@ -1,0 +1,1 @@
+"""What hardy evaluate is made of."""

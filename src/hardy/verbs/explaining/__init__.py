@@ -1,0 +1,1 @@
+"""What hardy why measures beside an evaluation."""

@@ -1,0 +1,1 @@
+"""What hardy train is made of."""
