@@ -361,6 +361,20 @@ def test_less_weight_on_clean_pictures(
 
 
 @pytest.mark.parametrize(
+    ("clean", "robust", "holds"), [(-0.1, -0.1, True), (-0.1, 0.0, False), (0.1, -0.1, False)]
+)
+def test_training_further(clean: float, robust: float, holds: bool) -> None:
+    said = told(beside(clean, robust, 0.0))
+    assert ("Train further" in held(said)) == holds
+    if holds:
+        assert advised(said) == [
+            "Train it further, or with another learning rate, before its method is judged: beside "
+            "plain its clean accuracy is 10.00 points [8.0, 12.0] and its robust accuracy 10.00 "
+            "points [8.0, 12.0] lower, so neither was given for the other."
+        ]
+
+
+@pytest.mark.parametrize(
     ("layers", "ligs", "noise", "holds"),
     [
         (20, -0.1, -0.1, True),

@@ -30,6 +30,7 @@ from hardy.reporting.why.trials import (
     other_norm,
     rift,
     stop_earlier,
+    train_further,
 )
 from hardy.reporting.why.trust import SUSPICIOUS, UNLIKE, attack_harder, mend
 from hardy.reporting.wording import count, number, short
@@ -106,6 +107,11 @@ RULES: list[tuple[str, str, Callable[[Profile], Sentence | None]]] = [
         "Another norm, or none",
         "BatchNorm in the network, and LIGS and accuracy under noise below the baseline's",
         other_norm,
+    ),
+    (
+        "Train further",
+        "clean and robust accuracy both below the baseline's",
+        train_further,
     ),
     (
         "Stop earlier",

@@ -68,6 +68,21 @@ def less_clean(p: Profile) -> Sentence | None:
     return p.said(text, clean, robust, ligs)
 
 
+def train_further(p: Profile) -> Sentence | None:
+    """Where nothing was gained for what was lost."""
+    clean, robust = p.gain("clean accuracy"), p.gain("robust accuracy")
+    if not p.believed or clean is None or robust is None:
+        return None
+    if (side(clean), side(robust)) != (-1, -1):
+        return None
+    text = (
+        "Train it further, or with another learning rate, before its method is judged: beside "
+        f"{short(p.baseline, 40)} its clean accuracy is {amount(clean)} and its robust accuracy "
+        f"{amount(robust)} lower, so neither was given for the other."
+    )
+    return p.said(text, clean, robust)
+
+
 def other_norm(p: Profile) -> Sentence | None:
     """Where BatchNorm seems to cost robustness."""
     layers, ligs = p.of("BatchNorm layers"), p.gain("ligs")
