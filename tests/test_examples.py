@@ -70,6 +70,7 @@ def test_its_loss_is_the_mean_that_it_says() -> None:
     assert not found["clean"].requires_grad and not found["attacked"].requires_grad
 
 
+@pytest.mark.slow
 def test_your_own_network_and_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     example = functions("03")
     example["main"](tmp_path, pictures=256)

@@ -47,6 +47,7 @@ def opened(browser: str, page: Path, profile: Path, *asked: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_page_is_drawn(browser: str, page: Path, tmp_path: Path) -> None:
     shot = tmp_path / "page.png"
     opened(browser, page, tmp_path / "a", f"--screenshot={shot}", "--window-size=1200,3000")

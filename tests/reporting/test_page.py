@@ -98,6 +98,7 @@ def test_what_a_screen_reader_needs_is_there(page: Path) -> None:
     assert all(attrs.get("scope") in ("col", "row") for tag, attrs in tags if tag == "th")
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_bytes(rift: Results) -> None:
     assert rift.folder is not None
     write_report(rift.folder)

@@ -12,6 +12,8 @@ from hardy.methods.find import names
 from hardy.training.engine import Engine
 from hardy.training.processes import in_processes, packed
 
+pytestmark = pytest.mark.slow  # every method in every wrapping, twice
+
 
 @pytest.fixture(scope="module")
 def two() -> dict[str, Any]:
