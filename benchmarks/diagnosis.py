@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from runs import run, shown
+from runs import arguments, run, shown
 
 from hardy.evaluation.results import Measurement, Results, read
 
@@ -54,13 +54,8 @@ TRANSFER = ("--attack", "mi-fgsm", "--eps", "8/255", "--steps", "10")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__, "runs/diagnosis")
     parser.add_argument("what", choices=("run", "table"))
-    parser.add_argument("--data-root", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("runs/diagnosis"))
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once, a core each")
     asked = parser.parse_args()
     if asked.what == "run":
         asked.out.mkdir(parents=True, exist_ok=True)

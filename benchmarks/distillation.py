@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from runs import run, shown
+from runs import arguments, run, shown
 
 from hardy.attacks.pgd import PGD
 from hardy.data.splits import Split
@@ -58,13 +58,8 @@ MEASURE = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__, "runs/distillation")
     parser.add_argument("what", choices=("run", "table", "time"))
-    parser.add_argument("--data-root", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("runs/distillation"))
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once, a core each")
     parser.add_argument("--steps", type=int, default=4, help="of the attack whose step is timed")
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()

@@ -10,11 +10,10 @@ ResNet-18 of 16 channels) about two hours.
 
 from __future__ import annotations
 
-import argparse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from runs import run, shown
+from runs import arguments, run, shown
 
 from hardy.evaluation.results import Results, read
 
@@ -50,13 +49,8 @@ RIFT = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__, "runs/methods")
     parser.add_argument("setting", choices=TRAIN)
-    parser.add_argument("--data-root", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("runs/methods"))
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once, a core each")
     asked = parser.parse_args()
     out = asked.out / asked.setting
     out.mkdir(parents=True, exist_ok=True)

@@ -3,12 +3,24 @@ measurement stands in their tables."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 from hardy.evaluation.results import Measurement
+
+
+def arguments(description: str | None, out: str) -> argparse.ArgumentParser:
+    """What all of them are told: where the data is, the folder of the runs, how many at once."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once, a core each")
+    return parser
 
 
 def run(words: tuple[str, ...], folder: Path) -> None:

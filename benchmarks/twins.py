@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runs import run
+from runs import arguments, run
 
 from hardy.evaluation.results import Results, read
 from hardy.evaluation.statistics import over_seeds
@@ -80,13 +80,8 @@ ON_TOP = ("AT", "TWINS-AT")  # of these, RiFT
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__, "runs/twins")
     parser.add_argument("what", choices=("run", "table"))
-    parser.add_argument("--data-root", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("runs/twins"))
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once, a core each")
     asked = parser.parse_args()
     if asked.what == "run":
         asked.out.mkdir(parents=True, exist_ok=True)

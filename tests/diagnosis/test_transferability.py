@@ -14,7 +14,7 @@ from hardy.attacks.mi_fgsm import MIFGSM, Iterative
 from hardy.attacks.pgd import PGD
 from hardy.data.loader import batches
 from hardy.data.splits import Split
-from hardy.diagnosis.transferability import drawn_aims, matrix, transfer
+from hardy.diagnosis.transferability import drawn_aims, transfer
 from hardy.diagnosis.transferred import Cell, Comparison, Transfer
 from hardy.draws import Draws
 from hardy.evaluation.robustness import Protocol, judge
@@ -102,7 +102,7 @@ def test_every_cell_is_that_of_brute_force(
 ) -> None:
     surrogates, targets = {"a": nets["a"], "b": nets["b"]}, {"b": nets["b"], "c": nets["c"]}
     split = some_split(nets["a"], nets["c"])
-    found = matrix(surrogates, targets, split, attack, targeted=targeted, seed=5)
+    found = transfer(surrogates, targets, split, attack, targeted=targeted, seed=5).cells()
     assert [(cell.surrogate, cell.target) for cell in found] == [
         ("a", "b"), ("a", "c"), ("b", "b"), ("b", "c"),
     ]  # fmt: skip
@@ -121,7 +121,7 @@ def test_the_diagonal_is_white_box_pgd_count_for_count(
     norm: Linf | L2, nets: dict[str, nn.Module]
 ) -> None:
     split, attack = some_split(*nets.values()), PGD(norm, steps=5)
-    for cell in matrix(nets, nets, split, attack, seed=3, batch_size=16):
+    for cell in transfer(nets, nets, split, attack, seed=3, batch_size=16).cells():
         if cell.surrogate != cell.target:
             continue
         protocol = Protocol(attack, restarts=1, seed=3, batch_size=16)
@@ -148,7 +148,7 @@ def test_the_last_iterate_counts_also_where_it_does_not_fool_the_surrogate() -> 
     split = Split(images, torch.ones(4, dtype=torch.int64), torch.arange(4), "test")
     surrogate, target = Threshold(0.3), Threshold(0.5)
     attack = PGD(Linf(0.2), steps=5)
-    cells = matrix({"s": surrogate}, {"s": surrogate, "t": target}, split, attack)
+    cells = transfer({"s": surrogate}, {"s": surrogate, "t": target}, split, attack).cells()
     assert cells == [Cell("s", "s", 4, 0), Cell("s", "t", 4, 4)]
 
 
@@ -176,8 +176,8 @@ def test_targets_are_wrong_classes_uniform_and_the_same_for_all_surrogates(
 @pytest.mark.parametrize("targeted", [False, True])
 def test_another_batch_size_counts_the_same(targeted: bool, nets: dict[str, nn.Module]) -> None:
     split, attack = some_split(*nets.values()), PGD(Linf(EPS), steps=3)
-    whole = matrix(nets, nets, split, attack, targeted=targeted)
-    assert matrix(nets, nets, split, attack, targeted=targeted, batch_size=7) == whole
+    whole = transfer(nets, nets, split, attack, targeted=targeted).cells()
+    assert transfer(nets, nets, split, attack, targeted=targeted, batch_size=7).cells() == whole
 
 
 class Counted(nn.Module):
@@ -199,15 +199,15 @@ def test_what_was_stopped_goes_on_and_finds_the_same(
     nets: dict[str, nn.Module], tmp_path: Path
 ) -> None:
     split, attack = some_split(*nets.values()), PGD(Linf(EPS), steps=1)
-    expected = matrix(nets, nets, split, attack, batch_size=16)
+    expected = transfer(nets, nets, split, attack, batch_size=16).cells()
     rightly = {cell.surrogate: cell.n for cell in expected if cell.surrogate == cell.target}
     assert all(n > 32 for n in rightly.values())
 
     broken = {**nets, "b": Counted(nets["b"], most=32)}
     with pytest.raises(KeyboardInterrupt):
-        matrix(broken, broken, split, attack, batch_size=16, steps=Steps(tmp_path))
+        transfer(broken, broken, split, attack, batch_size=16, steps=Steps(tmp_path)).cells()
     counted = {name: Counted(net) for name, net in nets.items()}
-    found = matrix(counted, counted, split, attack, batch_size=16, steps=Steps(tmp_path))
+    found = transfer(counted, counted, split, attack, batch_size=16, steps=Steps(tmp_path)).cells()
     assert found == expected
     done = [rightly[name] - counted[name].attacked for name in "abc"]
     assert done == [rightly["a"], 32, 0]
@@ -219,7 +219,7 @@ def test_networks_are_left_as_they_were(nets: dict[str, nn.Module]) -> None:
         name: {k: v.clone() for k, v in net.state_dict().items()} for name, net in nets.items()
     }
     state = torch.get_rng_state()
-    matrix(nets, nets, some_split(*nets.values()), PGD(Linf(EPS), steps=1))
+    transfer(nets, nets, some_split(*nets.values()), PGD(Linf(EPS), steps=1)).cells()
     assert nets["a"].training and torch.equal(torch.get_rng_state(), state)
     for name, net in nets.items():
         assert all(torch.equal(v, before[name][k]) for k, v in net.state_dict().items())
@@ -289,7 +289,7 @@ def test_mistakes_are_said(nets: dict[str, nn.Module]) -> None:
     split = some_split(*nets.values())
     for targets, message in _mistakes(nets):
         with pytest.raises(ValueError, match=message):
-            matrix({"a": nets["a"]}, targets, split, PGD(Linf(EPS)))
+            transfer({"a": nets["a"]}, targets, split, PGD(Linf(EPS))).cells()
 
 
 def test_nan_is_not_taken_for_a_class(nets: dict[str, nn.Module]) -> None:
@@ -297,4 +297,4 @@ def test_nan_is_not_taken_for_a_class(nets: dict[str, nn.Module]) -> None:
     with torch.no_grad():
         broken.last.weight[0, 0] = math.nan
     with pytest.raises(ValueError, match="NaN"):
-        matrix(nets, {"x": broken}, some_split(*nets.values()), PGD(Linf(EPS), steps=1))
+        transfer(nets, {"x": broken}, some_split(*nets.values()), PGD(Linf(EPS), steps=1)).cells()

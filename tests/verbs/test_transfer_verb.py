@@ -17,7 +17,7 @@ from hardy.attacks.pgd import PGD
 from hardy.data.load import load_data
 from hardy.data.splits import limited
 from hardy.diagnosis import transferability
-from hardy.diagnosis.transferability import matrix
+from hardy.diagnosis.transferability import transfer
 from hardy.evaluation.results import Results, read
 from hardy.evaluation.robustness import Protocol, judge
 from hardy.threat import Linf
@@ -81,7 +81,7 @@ def test_every_cell_is_that_of_the_networks_themselves(
     results, nets = read(out), dict(zip(EPOCHS, map(load, epochs(plain)), strict=True))
     test = limited(load_data("digits", val_fraction=0.2).test, 150, DATA_SEED)
     attack = PGD(Linf(0.1), steps=2)
-    for cell in matrix(nets, nets, test, attack, seed=3, batch_size=64):
+    for cell in transfer(nets, nets, test, attack, seed=3, batch_size=64).cells():
         about = {"subject": cell.target, "surrogate": cell.surrogate, "attack": "PGD"}
         m = results.one("transfer success", **about)
         assert (m.value, m.n, m.interval) == (cell.success, cell.n, cell.interval)

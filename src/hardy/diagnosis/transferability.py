@@ -1,6 +1,7 @@
 """Whether what fools one network fools another: surrogates x targets.
 
-    >>> for cell in matrix(surrogates, targets, data.test, PGD(Linf(8 / 255))):
+    >>> found = transfer(surrogates, targets, data.test, PGD(Linf(8 / 255)))
+    >>> for cell in found.cells():
     ...     print(cell.surrogate, cell.target, cell.success, cell.interval, cell.n)
 
 An adversarial example is made on the surrogate alone and shown to the target: the last iterate,
@@ -26,38 +27,11 @@ from hardy.attacks.search import must_be_finite
 from hardy.console import progress
 from hardy.data.loader import batches
 from hardy.data.splits import Split
-from hardy.diagnosis.transferred import UNSEEN, Cell, Transfer
+from hardy.diagnosis.transferred import UNSEEN, Transfer
 from hardy.draws import Draws
 from hardy.evaluation.robustness import predicted
 from hardy.evaluation.steps import Steps
 from hardy.modes import evaluating, forward_in, frozen, without_tf32
-
-
-def matrix(
-    surrogates: Mapping[str, nn.Module],
-    targets: Mapping[str, nn.Module],
-    split: Split,
-    attack: Iterative,
-    *,
-    targeted: bool = False,
-    seed: int = 0,
-    batch_size: int = 256,
-    precision: str = "fp32",
-    steps: Steps | None = None,
-) -> list[Cell]:
-    """The success of transfer in every cell, surrogate by surrogate; arguments as `transfer`."""
-    found = transfer(
-        surrogates,
-        targets,
-        split,
-        attack,
-        targeted=targeted,
-        seed=seed,
-        batch_size=batch_size,
-        precision=precision,
-        steps=steps,
-    )
-    return found.cells()
 
 
 def transfer(
@@ -106,6 +80,7 @@ def transfer(
         {name: right[net] for name, net in targets.items()},
         attacked,
         None if aims is None else aims.cpu(),
+        {**attack.setting, "targeted": targeted, "seed": seed, "dtype": precision},
     )
 
 

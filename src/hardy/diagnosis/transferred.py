@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -91,7 +91,8 @@ class Transfer:
 
     labels: int64 (N,). surrogates, targets: by name, who classifies which picture rightly, bool
     (N,). attacked: the class that a target says of a surrogate's example, int64 (N,), by
-    (surrogate, target). aims: the classes aimed at, int64 (N,), None where untargeted.
+    (surrogate, target). aims: the classes aimed at, int64 (N,), None where untargeted. setting: of
+    the attack, what a measurement must say of it.
     """
 
     labels: Tensor
@@ -99,6 +100,7 @@ class Transfer:
     targets: Mapping[str, Tensor]
     attacked: Mapping[tuple[str, str], Tensor]
     aims: Tensor | None = None
+    setting: Mapping[str, Scalar] = field(default_factory=dict)
 
     def cells(self) -> list[Cell]:
         """The matrix, surrogate by surrogate."""

@@ -97,3 +97,39 @@ class Method(ABC):
     def deployable(self, nets: Nets) -> nn.Module:
         """The plain network that is validated, saved and exported."""
         return nets.module
+
+
+@dataclass(frozen=True)
+class Wrapper(Method):
+    """A method around another; subclasses are final and change what their paper does. What one
+    leaves alone, the base does."""
+
+    base: Method
+
+    @property
+    def select_on(self) -> Literal["clean", "robust"]:
+        return self.base.select_on
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        return self.base.roles
+
+    def adversary(self, nets: Nets, batch: Batch, attack: PGD) -> Tensor:
+        return self.base.adversary(nets, batch, attack)
+
+    def loss(self, nets: Nets, batch: Batch, x_adv: Tensor, progress: float) -> dict[str, Tensor]:
+        return self.base.loss(nets, batch, x_adv, progress)
+
+    def check(self, model: nn.Module, fresh: bool) -> str | None:
+        return self.base.check(model, fresh)
+
+    def prepare(self, nets: Nets) -> Nets:
+        return self.base.prepare(nets)
+
+    def around_step(
+        self, nets: Nets, parts: Sequence[LossOf], progress: float
+    ) -> AbstractContextManager[None]:
+        return self.base.around_step(nets, parts, progress)
+
+    def deployable(self, nets: Nets) -> nn.Module:
+        return self.base.deployable(nets)

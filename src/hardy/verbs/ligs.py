@@ -17,8 +17,8 @@ from hardy.diagnosis.ligs import ligs as measure
 from hardy.evaluation.results import Measurement, Results
 from hardy.models.load import Checkpoint
 from hardy.verbs.asked.arguments import check, keywords
-from hardy.verbs.asked.inputs import DATA_SEED, attack_of, data_of, device_of, placed
-from hardy.verbs.asked.networks import networks_of
+from hardy.verbs.asked.inputs import DATA_SEED, attack_of, data_of, device_of
+from hardy.verbs.asked.networks import networks_of, placed_on, remarks_on
 from hardy.verbs.evaluating.measuring import asked_for
 from hardy.verbs.runs.folder import RunFolder, finish
 from hardy.verbs.runs.same import marks, must_be_the_same
@@ -49,8 +49,7 @@ def run(asked: config.Ligs) -> Results:
     folder = RunFolder("ligs", asked)
     steps = folder.steps()
     must_be_the_same(folder, job.models, marks({"test": job.test}))
-    nets = {k: replace(net, model=placed(net.model, device)) for k, net in job.nets.items()}
-    job = replace(job, test=job.test.to(device), nets=nets)
+    job = replace(job, test=job.test.to(device), nets=placed_on(device, job.nets))
     results = folder.results()
     results.facts |= _facts(job)
     found: dict[str, Ligs] = {}
@@ -120,11 +119,7 @@ def _facts(job: Job) -> dict[str, str | int]:
 
 def _notes(job: Job, found: Mapping[str, Ligs]) -> list[str]:
     """What a reader must know of the networks, the data and the pictures left out."""
-    notes = []
-    for label, net in job.nets.items():
-        notes += [f"{label}: {sentence}" for sentence in net.notes]
-    if job.data.provenance.get("notes"):
-        notes.append(f"Data: {job.data.provenance['notes']}.")
+    notes = remarks_on(job.nets, job.data)
     for label, one in found.items():
         without, n = int((~one.kept).sum()), len(one.kept)
         if without == n:

@@ -15,12 +15,12 @@ from hardy.console import say
 from hardy.data.splits import DataSet, Split, limited
 from hardy.diagnosis.transferability import transfer as transferred
 from hardy.diagnosis.transferred import SUCCESS, Transfer
-from hardy.evaluation.results import Measurement, Results, Scalar
+from hardy.evaluation.results import Measurement, Results
 from hardy.evaluation.robustness import accuracy
 from hardy.models.load import Checkpoint
 from hardy.verbs.asked.arguments import check, keywords
-from hardy.verbs.asked.inputs import DATA_SEED, data_of, device_of, fingerprint, placed
-from hardy.verbs.asked.networks import networks_of
+from hardy.verbs.asked.inputs import DATA_SEED, data_of, device_of, fingerprint
+from hardy.verbs.asked.networks import networks_of, placed_on, remarks_on
 from hardy.verbs.asked.protocols import iterative_of
 from hardy.verbs.runs.folder import RunFolder, finish
 from hardy.verbs.runs.same import marks, must_be_the_same
@@ -55,8 +55,7 @@ def run(asked: config.Transfer) -> Results:
     job = _job(asked)
     folder = RunFolder("transfer", asked)
     must_be_the_same(folder, job.models, marks({"test": job.test}))
-    nets = {k: replace(net, model=placed(net.model, device)) for k, net in job.nets.items()}
-    job = replace(job, test=job.test.to(device), nets=nets)
+    job = replace(job, test=job.test.to(device), nets=placed_on(device, job.nets))
     results = folder.results()
     results.facts |= _facts(job)
     for attack in job.attacks:
@@ -75,7 +74,7 @@ def run(asked: config.Transfer) -> Results:
         )
         if not results.measurements:
             results.measurements += _clean(job, found)
-        results.measurements += _measured(job, found, attack)
+        results.measurements += _measured(job, found)
     results.notes += _notes(job, results)
     return finish(results)
 
@@ -121,10 +120,10 @@ def _clean(job: Job, found: Transfer) -> list[Measurement]:
     ]
 
 
-def _measured(job: Job, found: Transfer, attack: Iterative) -> Iterator[Measurement]:
+def _measured(job: Job, found: Transfer) -> Iterator[Measurement]:
     """Every cell; of each target the others' cells again on the pictures that all of them get
     right, and each two of them compared."""
-    split, setting = job.test.name, _setting(job.asked, attack)
+    split, setting = job.test.name, found.setting
     for cell in found.cells():
         if cell.n:
             yield cell.measurement(split, setting)
@@ -141,11 +140,6 @@ def _measured(job: Job, found: Transfer, attack: Iterative) -> Iterator[Measurem
                 yield compared.measurement(split, setting)
 
 
-def _setting(asked: config.Transfer, attack: Iterative) -> dict[str, Scalar]:
-    about = {"targeted": asked.targeted, "seed": asked.seed, "dtype": asked.precision}
-    return {**attack.setting, **about}
-
-
 def _facts(job: Job) -> dict[str, str | int]:
     models = dict.fromkeys(net.architecture.title for net in job.nets.values())
     return {
@@ -159,11 +153,7 @@ def _facts(job: Job) -> dict[str, str | int]:
 
 def _notes(job: Job, results: Results) -> list[str]:
     """What a reader must know of the networks, the data and the cells."""
-    notes = []
-    for label, net in job.nets.items():
-        notes += [f"{label}: {sentence}" for sentence in net.notes]
-    if job.data.provenance.get("notes"):
-        notes.append(f"Data: {job.data.provenance['notes']}.")
+    notes = remarks_on(job.nets, job.data)
     marked: dict[str, str] = {}
     for label, net in job.nets.items():
         first = marked.setdefault(fingerprint(net.model.state_dict()), label)

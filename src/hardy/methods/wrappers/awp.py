@@ -16,56 +16,29 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from hardy.attacks.pgd import PGD
-from hardy.data.loader import Batch
-from hardy.methods.protocol import LossOf, Method, Nets
+from hardy.methods.protocol import LossOf, Nets, Wrapper
 from hardy.modes import kept_batchnorm
 from hardy.threat import unit
 
 
 @dataclass(frozen=True)
-class AWP(Method):
+class AWP(Wrapper):
     """base: the method that is wrapped. gamma: the radius relative to a layer's norm (0.01 for
     PGD-AT and 0.005 for TRADES in the paper). warmup: the fraction of training before it
     begins (the authors' TRADES: 10 of 200 epochs).
 
     Raises ValueError where gamma is not positive, and in training where no layer is trained."""
 
-    base: Method
     gamma: float = 0.005
     warmup: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.gamma < math.inf:
             raise ValueError(f"AWP's gamma must be positive, such as 0.005, not {self.gamma:g}")
-
-    @property
-    def select_on(self) -> Literal["clean", "robust"]:
-        return self.base.select_on
-
-    @property
-    def roles(self) -> tuple[str, ...]:
-        return self.base.roles
-
-    def adversary(self, nets: Nets, batch: Batch, attack: PGD) -> Tensor:
-        return self.base.adversary(nets, batch, attack)
-
-    def loss(self, nets: Nets, batch: Batch, x_adv: Tensor, progress: float) -> dict[str, Tensor]:
-        return self.base.loss(nets, batch, x_adv, progress)
-
-    def check(self, model: nn.Module, fresh: bool) -> str | None:
-        return self.base.check(model, fresh)
-
-    def prepare(self, nets: Nets) -> Nets:
-        return self.base.prepare(nets)
-
-    def deployable(self, nets: Nets) -> nn.Module:
-        return self.base.deployable(nets)
 
     @contextmanager
     def around_step(self, nets: Nets, parts: Sequence[LossOf], progress: float) -> Iterator[None]:

@@ -14,30 +14,26 @@ adversarial transferability: a non-robust feature perspective (ICCV 2021; arXiv 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hardy.attacks.alignment import alignment
-from hardy.attacks.pgd import PGD
 from hardy.data.loader import Batch
-from hardy.methods.protocol import LossOf, Method, Nets
+from hardy.methods.protocol import Nets, Wrapper
 from hardy.modes import attacked_in
 
 
 @dataclass(frozen=True)
-class LIGSRegularised(Method):
+class LIGSRegularised(Wrapper):
     """base: the method that is wrapped. weight: of what the cosine lacks to 1. sigma: standard
     deviation of v, pixels. mode: of the network in the extra passes; 'eval', in which LIGS is
     measured, or 'train', in which BatchNorm has the statistics of each batch and its own stay.
 
     Raises ValueError where weight or sigma is not positive."""
 
-    base: Method
     weight: float = 1.0
     sigma: float = 0.01
     mode: Literal["eval", "train"] = "eval"
@@ -47,17 +43,6 @@ class LIGSRegularised(Method):
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 raise ValueError(f"LIGS's {name} must be positive, not {value:g}")
-
-    @property
-    def select_on(self) -> Literal["clean", "robust"]:
-        return self.base.select_on
-
-    @property
-    def roles(self) -> tuple[str, ...]:
-        return self.base.roles
-
-    def adversary(self, nets: Nets, batch: Batch, attack: PGD) -> Tensor:
-        return self.base.adversary(nets, batch, attack)
 
     def loss(self, nets: Nets, batch: Batch, x_adv: Tensor, progress: float) -> dict[str, Tensor]:
         """The base's values with the penalty in 'loss', and 'ligs' of the batch."""
@@ -71,17 +56,3 @@ class LIGSRegularised(Method):
         lacking = torch.where(known, 1 - cosine, 0)
         ligs = torch.where(known, cosine, 0).detach().sum() / known.sum().clamp(min=1)
         return {**values, "loss": values["loss"] + self.weight * lacking.mean(), "ligs": ligs}
-
-    def check(self, model: nn.Module, fresh: bool) -> str | None:
-        return self.base.check(model, fresh)
-
-    def prepare(self, nets: Nets) -> Nets:
-        return self.base.prepare(nets)
-
-    def around_step(
-        self, nets: Nets, parts: Sequence[LossOf], progress: float
-    ) -> AbstractContextManager[None]:
-        return self.base.around_step(nets, parts, progress)
-
-    def deployable(self, nets: Nets) -> nn.Module:
-        return self.base.deployable(nets)

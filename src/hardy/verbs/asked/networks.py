@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from hardy import config
 from hardy.data.splits import DataSet
 from hardy.models.hub import Place, is_hub
 from hardy.models.load import BEST, Checkpoint, seeds_in
-from hardy.verbs.asked.inputs import checkpoint_of
+from hardy.verbs.asked.inputs import checkpoint_of, placed
 
 
 def networks_of(
@@ -37,6 +38,18 @@ def networks_of(
             labels[given].append(label_of(path, nets))
             nets[labels[given][-1]] = checkpoint_of(one, data, torch.device("cpu"))
     return nets, labels
+
+
+def placed_on(device: torch.device, nets: Mapping[str, Checkpoint]) -> dict[str, Checkpoint]:
+    """The networks on a device, see `placed`."""
+    return {label: replace(net, model=placed(net.model, device)) for label, net in nets.items()}
+
+
+def remarks_on(nets: Mapping[str, Checkpoint], data: DataSet) -> list[str]:
+    """What a reader must know of the networks and the data."""
+    notes = [f"{label}: {sentence}" for label, net in nets.items() for sentence in net.notes]
+    known = data.provenance.get("notes")
+    return [*notes, f"Data: {known}."] if known else notes
 
 
 def label_of(path: Path | None, taken: Collection[str]) -> str:

@@ -22,8 +22,8 @@ from hardy.evaluation.results import Finding, Scalar
 from hardy.evaluation.robustness import Protocol
 from hardy.models.load import Checkpoint
 from hardy.verbs.asked.arguments import check
-from hardy.verbs.asked.inputs import DATA_SEED, data_of, placed
-from hardy.verbs.asked.networks import networks_of
+from hardy.verbs.asked.inputs import DATA_SEED, data_of
+from hardy.verbs.asked.networks import networks_of, placed_on
 from hardy.verbs.asked.protocols import Judged, protocols_of
 
 # Of the attacks that pyautoattack has too, its name for each.
@@ -118,10 +118,7 @@ class Job:
 
     def to(self, device: torch.device) -> Job:
         """The same on another device."""
-        nets = {
-            label: replace(net, model=placed(net.model, device)) for label, net in self.nets.items()
-        }
-        return replace(self, test=self.test.to(device), nets=nets)
+        return replace(self, test=self.test.to(device), nets=placed_on(device, self.nets))
 
 
 def job_of(asked: config.Evaluate) -> Job:

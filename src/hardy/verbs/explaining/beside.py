@@ -12,11 +12,12 @@ from hardy.console import say
 from hardy.diagnosis.cosines import KIND, Ligs, write_ligs
 from hardy.diagnosis.ligs import SIGMA, Neighbour, ligs
 from hardy.diagnosis.transferability import transfer
-from hardy.evaluation.results import Measurement, Results, Scalar
+from hardy.evaluation.results import Measurement, Results
 from hardy.evaluation.steps import Steps
 from hardy.models.hub import is_hub
 from hardy.models.load import Checkpoint
-from hardy.verbs.asked.inputs import attack_of, checkpoint_of, placed
+from hardy.verbs.asked.inputs import attack_of, checkpoint_of
+from hardy.verbs.asked.networks import placed_on
 from hardy.verbs.evaluating.measuring import Job
 
 
@@ -73,7 +74,7 @@ def transferred(
     those of earlier epochs fool the baseline more often than the network's."""
     device = job.test.device
     targets = {label: net.model for label, net in job.nets.items()}
-    old = {label: placed(net.model, device) for label, net in kept.items()}
+    old = {label: net.model for label, net in placed_on(device, kept).items()}
     attack = attack_of(asked)
     say(f"transfer: {attack!r}, {job.test!r}")
     found = transfer(
@@ -86,13 +87,7 @@ def transferred(
         precision=asked.precision,
         steps=steps.within("transfer"),
     )
-    setting: dict[str, Scalar] = {
-        **attack.setting,
-        "targeted": False,
-        "seed": asked.seed,
-        "dtype": asked.precision,
-    }
-    split, (first, last) = job.test.name, targets
+    split, setting, (first, last) = job.test.name, found.setting, targets
     cells = [cell for cell in found.cells() if cell.n]
     gains = [found.compared(label, last, first) for label in old]
     return [

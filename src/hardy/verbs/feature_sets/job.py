@@ -37,8 +37,8 @@ from hardy.verbs.asked.inputs import (
     checkpoint_of,
     data_of,
     fingerprint,
-    placed,
 )
+from hardy.verbs.asked.networks import placed_on
 from hardy.verbs.feature_sets.again import SETTINGS, again, known_of, must_match
 from hardy.verbs.runs.same import weights_of
 
@@ -99,10 +99,7 @@ class Job:
 
     def to(self, device: torch.device) -> Job:
         """The same with its networks on another device; pictures go there in batches."""
-        nets = {
-            role: replace(net, model=placed(net.model, device)) for role, net in self.nets.items()
-        }
-        return replace(self, nets=nets)
+        return replace(self, nets=placed_on(device, self.nets))
 
     def provenance(self, content_hash: str) -> dict[str, Any]:
         """All that is needed to make the set again, and what tells whether it is the same.
