@@ -1,6 +1,9 @@
 # Everything runs in the project's own virtual environment, made on first use.
 PYTHON ?= python3
 BIN := .venv/bin
+# Processes of the tests; a file's tests stay in one, for what they share is made once.
+WORKERS ?= auto
+SIDE_BY_SIDE = -n $(WORKERS) --maxprocesses 8 --dist loadfile
 READY := .venv/.ready
 
 .PHONY: setup demo test test-slow check bench clean
@@ -16,10 +19,10 @@ demo: $(READY)
 	$(BIN)/hardy demo --out runs/demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not slow'
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m slow
 
 check: $(READY)
 	$(BIN)/ruff format --check src tests benchmarks examples
