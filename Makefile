@@ -31,7 +31,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 bench: $(READY)
-	$(BIN)/python benchmarks/mrc.py
+	$(BIN)/python benchmarks/speed/all.py
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist

@@ -10,7 +10,9 @@ not. `time` runs both by turns, stage by stage, on the same examples: ours in fu
 searching in bf16 with every break confirmed in full precision, and pyautoattack. Times are of
 the processor, on one thread, so that others on the machine disturb them little. FAB-T draws no
 random numbers: what it did to an example under one seed is taken over under the next.
-FOLDER holds checkpoints/ and data/; the pictures are a stratified sample of the test split.
+FOLDER holds checkpoints/ and data/; the pictures are a stratified sample of the test split. This is
+the study of whether ours finds what theirs does; how fast it is beside the usual ways is one table
+with everything else in benchmarks/speed/autoattack.py.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@
 
 The table gives milliseconds per 1,000 CIFAR-10 test pictures for every corruption and
 severity; its last line what 10,000 pictures take at that speed, with the 15 standard ones
-and with all 19. The picture shows one test picture (--index) clean and under all of them.
+and with all 19. The picture shows one test picture (--index) clean and under all of them. Beside
+the usual way, a picture at a time: benchmarks/speed/corruptions.py.
 """
 
 from __future__ import annotations

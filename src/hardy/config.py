@@ -302,7 +302,14 @@ class Train(Repeated, Attacked, OnData, FromCheckpoint):
     extra_limit: MaybeCount = None
     """At most this many extra pictures; unset: all."""
     accumulate: int = 1
-    """Parts that each batch is cut into, so that it fits into memory; a step adds them up."""
+    """Parts that each batch is cut into, so that it fits into memory; a step adds them up. Where
+    memory runs out all the same they become twice as many by themselves, as often as need be."""
+    cuda_graphs: bool = False
+    """Capture the attack of a training step as one CUDA graph for each epoch, so that a GPU need
+    not wait for its launches; not yet measured on one."""
+    compile: bool = False
+    """Compile the network for attacks and training steps (torch.compile, which needs a C++
+    compiler). The first steps then take a minute or more; val and test are measured without."""
     devices: int = 1
     """Processes of this machine, a device each (torchrun sets it, on several machines too)."""
     on_collapse: Literal["stop", "rollback", "ignore"] = "stop"
@@ -338,12 +345,26 @@ class Criticality(Repeated, Attacked, OnData, FromCheckpoint):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mrc(Criticality):
-    """Measure the robust criticality of every module of a robust classifier."""
+class Shared(Criticality):
+    """And in what time."""
+
+    racing: bool = False
+    """Measure only the --k least critical modules to the end, the same as without it: of a module
+    that is known not to be among them a lower bound is given."""
+    devices: int = 1
+    """Processes of this machine, a device each, that share out the modules."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rift(Criticality):
+class Mrc(Shared):
+    """Measure the robust criticality of every module of a robust classifier."""
+
+    k: int = 1
+    """How many least critical modules --racing is after."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rift(Shared):
     """Give a robust classifier more clean accuracy at the same robustness (RiFT)."""
 
     modules: str = "search"
@@ -373,6 +394,9 @@ class Rift(Criticality):
     """Train the module's weight, or (authors' code) all whose name contains the module's."""
     alphas: tuple[float, ...] = tuple(i / 10 for i in range(1, 11))
     """Points between the start (0) and the fine-tuned network (1)."""
+    path: Literal["full", "deciding"] = "full"
+    """full measures every point of the way; deciding, for the same choice in less time, attacks
+    only the points that could still be chosen, and gives up those that can no longer be."""
     tolerance: float = 0.001
     """Fall of robust accuracy that is allowed, as a fraction: at least a picture, but 0 is 0."""
     choose_on: Literal["auto", "val", "half", "test"] = "auto"
@@ -429,6 +453,9 @@ class Evaluate(Repeated, Attacked, OnData, FromCheckpoint):
     """At most this many test pictures for that comparison (PGD, one start); unset: all."""
     devices: int = 1
     """Processes of this machine, a device each; each takes its share of the pictures."""
+    compile: bool = False
+    """Compile each network for what attacks search with (torch.compile, which needs a C++
+    compiler). What they find is judged by the network as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)

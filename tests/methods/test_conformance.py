@@ -3,12 +3,8 @@ of a method or of a wrapper, is found by itself."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import inspect
-import pkgutil
 import re
-import typing
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
@@ -20,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import hardy.methods.wrappers
+from every_method import bare_and_wrapped, wrappers
 from hardy.attacks.pgd import PGD
 from hardy.data.loader import Batch
 from hardy.draws import Draws
@@ -30,50 +26,6 @@ from hardy.modes import forward_in, freeze_batchnorm
 from hardy.threat import L2, Linf, Threat
 
 B, K = 6, 3
-
-
-def wrappers() -> list[type[Method]]:
-    """What the files in methods/wrappers define, one class each."""
-    found = []
-    for file in pkgutil.iter_modules(hardy.methods.wrappers.__path__):
-        module = importlib.import_module(f"hardy.methods.wrappers.{file.name}")
-        own = [
-            value
-            for value in vars(module).values()
-            if inspect.isclass(value)
-            and issubclass(value, Method)
-            and value.__module__ == module.__name__
-        ]
-        assert len(own) == 1, f"{file.name} defines {len(own)} wrappers"
-        found += own
-    return found
-
-
-def variants(name: str) -> list[Method]:
-    """The method with its defaults, and with each other word that one of its fields may be."""
-    hints, usual = typing.get_type_hints(find(name)), make(name)
-    words = {key: typing.get_args(hint) for key, hint in hints.items() if is_literal(hint)}
-    others: list[dict[str, Any]] = [{key: w} for key, choice in words.items() for w in choice]
-    return [usual, *(m for other in others if (m := varied(usual, other, others)) != usual)]
-
-
-def varied(usual: Method, other: dict[str, Any], others: list[dict[str, Any]]) -> Method:
-    """The method with another word, and with one more where it is refused alone."""
-    for more in ({}, *others):
-        with contextlib.suppress(ValueError):
-            return replace(usual, **{**more, **other})
-    raise AssertionError(f"{usual!r} is refused with {other}, whatever else it is given")
-
-
-def is_literal(hint: object) -> bool:
-    return typing.get_origin(hint) is typing.Literal
-
-
-def bare_and_wrapped() -> list[Method]:
-    """Every variant of every method, alone and in every wrapper with its defaults."""
-    bare = [method for name in names() for method in variants(name)]
-    kinds: list[Any] = wrappers()
-    return bare + [kind(base=method) for kind in kinds for method in bare]
 
 
 every_method = pytest.mark.parametrize("method", bare_and_wrapped(), ids=repr)

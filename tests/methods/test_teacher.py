@@ -86,12 +86,22 @@ def test_clean_pictures_are_asked_about_once_a_batch() -> None:
     assert torch.equal(teacher.clean(batch), net(batch.x))
 
 
+def test_other_pictures_are_asked_about_once_a_tensor_and_again_when_written_over() -> None:
+    net, x = Counting(), some_batch().x
+    teacher = Teacher(net)
+    first = teacher.fixed(x)
+    assert teacher.fixed(x) is first and net.seen == 4 and not first.requires_grad
+    x.add_(1)
+    assert torch.equal(teacher.fixed(x), net(x)) and not torch.equal(teacher.fixed(x), first)
+    assert net.seen == 12, "the first time, after the change, and the line above"
+
+
 def test_a_batch_that_is_gone_is_forgotten() -> None:
     teacher = Teacher(Counting())
     for _ in range(3):
         teacher.clean(some_batch())
     gc.collect()
-    assert len(teacher._of_batch) == 0
+    assert len(teacher._known) == 0
 
 
 def test_pictures_that_come_as_they_are_are_asked_about_once() -> None:

@@ -99,10 +99,10 @@ def test_the_best_of_an_epoch_that_is_run_again_was_really_written(
     [
         ("hardy.verbs.mrc.say", 5),  # after the fourth module
         pytest.param("hardy.finetuning.rift.mrc", 1, marks=pytest.mark.slow),  # before the first
-        ("hardy.verbs.rift.say", 2),  # after the first candidate
+        ("hardy.verbs.rifting.searching.say", 2),  # after the first candidate
         pytest.param("hardy.finetuning.rift.tune", 2, marks=pytest.mark.slow),  # before the second
         ("hardy.finetuning.rift.path", 2),  # between two α of the first
-        ("hardy.verbs.rift.judge", 2),  # while the result is measured
+        ("hardy.verbs.rifting.written.judge", 2),  # while the result is measured
     ],
 )
 def test_rift_goes_on_to_the_same_results(

@@ -220,6 +220,38 @@ def test_the_baseline_of_batchnorm_is_never_the_result(robust: Path, tmp_path: P
     assert any(m.value != points(results, "bn only")[0].value for m in points(results, "bn only"))
 
 
+def test_what_decides_gives_the_choice_of_the_whole_path(
+    robust: Path, better: Path, tmp_path: Path
+) -> None:
+    """Fewer attacks, the same network; and no robust accuracy is made up."""
+    wide = ("--choose", "both", "--k", "2", "--lr", "0.03", "--tolerance", "0.05")
+    named = ("--checkpoint", robust, "--path", "deciding")
+    found, whole = rift(tmp_path / "r", *wide, *named), read(better)
+    for fact in ("module", "alpha", "learning rate", "tolerance"):
+        assert found.facts[fact] == whole.facts[fact]
+    assert all(torch.equal(v, weights(tmp_path / "r")[k]) for k, v in weights(better).items())
+    for subject in ("start", "result"):
+        for quantity in ("clean accuracy", "robust accuracy"):
+            values = [r.one(quantity, subject=subject, split="test").value for r in (found, whole)]
+            assert values[0] == values[1]
+    tried = subjects_on_the_way(whole)
+    assert tried == subjects_on_the_way(found)
+    attacked = skipped = 0
+    for subject in tried:
+        for m in points(whole, subject):
+            alpha = m.setting["alpha"]
+            (clean,) = (p for p in points(found, subject) if p.setting["alpha"] == alpha)
+            assert clean.value == m.value
+            there = list(found.select("robust accuracy", subject=subject, alpha=alpha))
+            wanted = whole.one("robust accuracy", subject=subject, alpha=alpha).value
+            assert [m.value for m in there] == [wanted] * len(there)
+            assert ("robust accuracy" in clean.setting) == (not there)
+            attacked, skipped = attacked + len(there), skipped + (not there)
+    assert attacked > len(tried) and skipped > 0, "the start of each, and at least one point"
+    assert any("--path deciding" in note for note in found.notes)
+    assert not any("--path deciding" in note for note in whole.notes)
+
+
 def test_the_same_run_twice_is_the_same(better: Path, tmp_path: Path) -> None:
     results = package.rift(**arguments(better), out=tmp_path / "again")
     assert results.measurements == read(better).measurements

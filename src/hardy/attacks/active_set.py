@@ -18,9 +18,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hardy.attacks.search import Attack
-from hardy.data.loader import batches
+from hardy.attacks.search import Attack, Found
+from hardy.data.loader import Batch, batches
 from hardy.data.splits import Split
+from hardy.memory import Halving
 from hardy.modes import Forward
 
 STANDS, WRONG = -1, -2
@@ -73,7 +74,9 @@ def cascade(
     forward: what the attacks differentiate; judge: what decides whether an example is broken
     (None: the same; give the full-precision forward where the search runs in half precision).
     kept: goes on where an earlier call with the same arguments was stopped, to the same bits.
+    Where memory runs out a batch is cut (see `hardy.memory`): the same verdicts, but for rounding.
     """
+    halving = Halving()
     by = torch.where(standing, STANDS, WRONG)
     runs = [(n, i, run) for n, stage in enumerate(stages) for i, run in enumerate(stage.runs)]
     first, rows, done = 0, by[:0], 0
@@ -85,10 +88,14 @@ def cascade(
             continue
         if number > first or not done:
             rows, done = (by == STANDS).nonzero()[:, 0], 0
-        for batch in batches(split.take(rows[done:]), batch_size, seed=seed):
+
+        def search(batch: Batch, attack: Attack = attack, number: int = number) -> Found:
             # Other runs draw other numbers, whatever stage they belong to.
             draws = replace(batch.draws, restart=number)
-            found = attack.search(forward, batch.x, batch.y, draws, judge)
+            return attack.search(forward, batch.x, batch.y, draws, judge)
+
+        queue = batches(split.take(rows[done:]), batch_size, seed=seed)
+        for batch, found in halving(queue, search):
             here = rows[done : done + len(batch)]
             by[here] = torch.where(found.broken, n, by[here])
             done += len(batch)

@@ -26,13 +26,14 @@ from hardy.attacks.alignment import alignment
 from hardy.attacks.pgd import PGD, Loss
 from hardy.attacks.search import must_be_finite
 from hardy.console import progress
-from hardy.data.loader import batches
+from hardy.data.loader import Batch, batches
 from hardy.data.splits import Split
 from hardy.diagnosis.cosines import Ligs
 from hardy.draws import Draws
 from hardy.evaluation.results import Scalar
 from hardy.evaluation.steps import Steps
 from hardy.losses import log_odds_against, margin
+from hardy.memory import Halving
 from hardy.modes import Forward, evaluating, forward_in, frozen, without_tf32
 
 LossName = Literal["ce", "margin"]
@@ -107,7 +108,7 @@ def ligs(
         without_tf32(),
         progress(label or "LIGS", draws * len(split)) as advance,
     ):
-        search = forward_in(model, split.device, precision)
+        search, halving = forward_in(model, split.device, precision), Halving()
 
         def finite(x: Tensor) -> Tensor:  # NaN is no zero gradient, and must not pass for one
             logits = model(x)
@@ -115,10 +116,13 @@ def ligs(
             return logits
 
         def of_draw(number: int) -> Tensor:
-            found = []
-            for b in batches(split, batch_size, seed=seed):
+            def cosines_of(b: Batch) -> Tensor:
                 v = neighbour.v(search, b.x, b.y, b.draws, number)
-                found.append(alignment(finite, b.x, v, b.y, LOSSES[loss]))
+                return alignment(finite, b.x, v, b.y, LOSSES[loss])
+
+            found = []
+            for b, here in halving(batches(split, batch_size, seed=seed), cosines_of):
+                found.append(here)
                 advance(len(b))
             return torch.cat(found)
 

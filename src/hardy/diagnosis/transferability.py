@@ -25,12 +25,13 @@ from hardy.attacks.active_set import Kept
 from hardy.attacks.mi_fgsm import Iterative
 from hardy.attacks.search import must_be_finite
 from hardy.console import progress
-from hardy.data.loader import batches
+from hardy.data.loader import Batch, batches
 from hardy.data.splits import Split
 from hardy.diagnosis.transferred import UNSEEN, Transfer
 from hardy.draws import Draws
 from hardy.evaluation.robustness import predicted
 from hardy.evaluation.steps import Steps
+from hardy.memory import Halving
 from hardy.modes import evaluating, forward_in, frozen, without_tf32
 
 
@@ -117,14 +118,18 @@ class _Run:
         forward = forward_in(surrogate, self.split.device, self.precision)
         # The batches of `robustness.judge`, which attacks these rows too: on itself a surrogate
         # is attacked as there, to the bit.
-        for batch in batches(self.split.take(rows[done:]), self.batch_size, seed=self.seed):
-            here = rows[done : done + len(batch)]
+        whole = batches(self.split.take(rows[done:]), self.batch_size, seed=self.seed)
+
+        def classes(batch: Batch) -> Tensor:
             if self.aims is None:
                 x_adv = self.attack(forward, batch.x, batch.y, batch.draws)
             else:
-                x_adv = self.attack.towards(forward, batch.x, self.aims[here], batch.draws)
-            for t, target in enumerate(self.targets):
-                said[t, here.cpu()] = _class_of(target, x_adv).cpu()
+                aims = self.aims[rows[done : done + len(batch)]]
+                x_adv = self.attack.towards(forward, batch.x, aims, batch.draws)
+            return torch.stack([_class_of(target, x_adv).cpu() for target in self.targets])
+
+        for batch, of_targets in Halving()(whole, classes):
+            said[:, rows[done : done + len(batch)].cpu()] = of_targets
             done += len(batch)
             kept.save({"said": said, "done": torch.tensor(done)})
             advance(len(batch))

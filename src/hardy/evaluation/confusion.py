@@ -15,6 +15,7 @@ from hardy.evaluation.pictures import found_again, write_arrays
 from hardy.evaluation.results import Measurement, Scalar
 from hardy.evaluation.robustness import Ensemble, Protocol, Verdicts
 from hardy.evaluation.statistics import wilson
+from hardy.memory import Halving
 
 KIND = "confusion"
 
@@ -40,9 +41,12 @@ def predicted_under(
         with torch.no_grad():
             found[rows] = model(x_adv).argmax(1)
         lost[rows] = False
-    for rows in lost.nonzero()[:, 0].split(protocol.batch_size):
-        with torch.no_grad():
-            logits = model(split.pixels(rows))
+
+    @torch.no_grad()
+    def said(rows: Tensor) -> Tensor:
+        return model(split.pixels(rows))
+
+    for rows, logits in Halving()(lost.nonzero()[:, 0].split(protocol.batch_size), said):
         found[rows] = logits.scatter(1, clean[rows, None], float("-inf")).argmax(1)
     return found
 

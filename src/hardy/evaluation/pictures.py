@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hardy.data.loader import batches
+from hardy.attacks.search import Attack, Found
+from hardy.data.loader import Batch, batches
 from hardy.data.splits import Split
 from hardy.evaluation.robustness import Ensemble, Protocol
 from hardy.files import written_whole
+from hardy.memory import Halving
 from hardy.modes import evaluating, frozen
 
 KIND = "pictures"
@@ -61,15 +63,18 @@ def found_again(
     """The adversarial examples of the examples that are broken: rows, int64 (b,), and x_adv
     (b, C, H, W), batch by batch, searched for once more by the runs of the stage that broke
     them and with the same draws. by: as in `Verdicts`."""
-    number = 0
+    number, halving = 0, Halving()
     with evaluating(model), frozen(model):
         for n, stage in enumerate(protocol.stages):
             rows = (by == n).nonzero()[:, 0]
             for run in stage.runs:
                 left, done = [rows[:0]], 0
-                for batch in batches(split.take(rows), protocol.batch_size, seed=protocol.seed):
-                    draws = replace(batch.draws, restart=number)
-                    found = run.search(model, batch.x, batch.y, draws)
+
+                def search(b: Batch, run: Attack = run, number: int = number) -> Found:
+                    return run.search(model, b.x, b.y, replace(b.draws, restart=number))
+
+                whole = batches(split.take(rows), protocol.batch_size, seed=protocol.seed)
+                for batch, found in halving(whole, search):
                     here = rows[done : done + len(batch)]
                     done += len(batch)
                     yield here[found.broken], found.x_adv[found.broken]

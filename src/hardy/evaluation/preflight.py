@@ -28,6 +28,7 @@ from hardy.evaluation.checks import gradients, labels, masking, outputs
 from hardy.evaluation.checks.given import as_given, check_pixels, too_few
 from hardy.evaluation.results import Finding
 from hardy.losses import cross_entropy
+from hardy.memory import Halving
 from hardy.modes import Forward, evaluating, forward_in, frozen, without_tf32
 from hardy.threat import Threat
 
@@ -169,7 +170,8 @@ def _of_attacks(
 def _last_iterates(pgd: PGD, forward: Forward, batch: Batch, batch_size: int) -> Tensor:
     rows = torch.arange(len(batch), device=batch.y.device).split(batch_size)
     parts = [batch.take(part) for part in rows]
-    return torch.cat([pgd(forward, b.x, b.y, b.draws) for b in parts])
+    found = Halving()(parts, lambda b: pgd(forward, b.x, b.y, b.draws))
+    return torch.cat([x_adv for _, x_adv in found])
 
 
 def _there(*findings: Finding | None) -> Iterator[Finding]:

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from hardy.attacks.active_set import STANDS, Kept, Progress, Stage, cascade
 from hardy.attacks.pgd import PGD
 from hardy.attacks.search import must_be_finite
+from hardy.compiled import Compiled
 from hardy.console import progress
 from hardy.data.loader import batches
 from hardy.data.splits import Split
 from hardy.evaluation.results import Measurement, Scalar
 from hardy.evaluation.statistics import mcnemar, paired, wilson
+from hardy.memory import Halving, tried
 from hardy.models.folded import folded
 from hardy.modes import Forward, evaluating, forward_in, frozen, without_tf32
 from hardy.threat import Threat
@@ -107,10 +109,13 @@ def judge(
     protocol: Protocol | Ensemble,
     label: str = "",
     kept: Kept | None = None,
+    *,
+    compiled: bool = False,
 ) -> Verdicts:
     """Clean and robust verdicts of a network, run in eval mode and left as it was.
 
-    kept: goes on where an earlier call with the same arguments was stopped.
+    kept: goes on where an earlier call with the same arguments was stopped. compiled: the search
+    runs on the compiled network (see `hardy.compiled`), and the network as it is judges.
     """
     runs = sum(len(stage.runs) for stage in protocol.stages)
     device = split.device
@@ -123,7 +128,10 @@ def judge(
         clean = rightly(model, split, protocol.batch_size)
         search = model
         if isinstance(protocol, Ensemble) and len(split):
-            search = folded(model, split.pixels(slice(0, protocol.batch_size)))
+            found = tried(lambda: folded(model, split.pixels(slice(0, protocol.batch_size))))
+            search = found[0] if found else model
+        if compiled:
+            search = Compiled(search)
         exact = search is model and protocol.precision != "bf16"
 
         def told(now: Progress) -> None:
@@ -150,11 +158,11 @@ def adversarial(model: nn.Module, split: Split, protocol: Protocol) -> Tensor:
     for the network in eval mode."""
     forward = forward_in(model, split.device, protocol.precision)
     with evaluating(model):
-        found = [
-            protocol.attack(forward, b.x, b.y, b.draws)
-            for b in batches(split, protocol.batch_size, seed=protocol.seed)
-        ]
-    return torch.cat(found)
+        found = Halving()(
+            batches(split, protocol.batch_size, seed=protocol.seed),
+            lambda b: protocol.attack(forward, b.x, b.y, b.draws),
+        )
+        return torch.cat([x_adv for _, x_adv in found])
 
 
 def rightly(forward: Forward, split: Split, batch_size: int = 256) -> Tensor:
@@ -170,8 +178,7 @@ def predicted(forward: Forward, split: Split, batch_size: int = 256) -> Tensor:
     Raises ValueError where the network gives NaN or infinity, which would be of some class too.
     """
     found = [split.labels[:0]]
-    for batch in batches(split, batch_size, seed=0):
-        logits = forward(batch.x)
+    for _, logits in Halving()(batches(split, batch_size, seed=0), lambda b: forward(b.x)):
         must_be_finite(logits)
         found.append(logits.argmax(1))
     return torch.cat(found)

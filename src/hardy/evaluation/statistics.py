@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scipy import special
 from torch import Tensor
 
 Z = 1.959963984540054  # 95 %, two-sided
+
+# SciPy's special functions are imported where a number needs them: they take as long as a third
+# of all of ours, and no first step waits for them.
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
@@ -55,12 +57,16 @@ def mcnemar(gained: int, lost: int) -> float:
         raise ValueError(f"no counts of a comparison: {gained} gained and {lost} lost")
     if gained == lost:
         return 1.0  # twice the tail would count the middle twice
+    from scipy import special
+
     return min(1.0, 2 * float(special.bdtr(min(gained, lost), gained + lost, 0.5)))
 
 
 def above(hits: int, n: int, share: float, level: float = 0.01) -> bool:
     """Whether hits of n lie above a share by more than chance: one-sided exact binomial test
     at that level. False where n is 0."""
+    from scipy import special
+
     return hits > 0 and float(special.bdtrc(hits - 1, n, share)) < level
 
 
@@ -73,6 +79,8 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float, tuple[float, floa
     k = len(values)
     if k < 2:
         raise ValueError(f"a spread over seeds needs at least 2 networks, not {k}")
+    from scipy import special
+
     mean = math.fsum(values) / k
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (k - 1))
     half = float(special.stdtrit(k - 1, 0.975)) * std / math.sqrt(k)

@@ -22,6 +22,7 @@ from hardy.evaluation.robustness import (
     judge,
 )
 from hardy.evaluation.statistics import above, wilson
+from hardy.memory import Halving
 from hardy.modes import evaluating, without_tf32
 
 FOOLED = "teacher fooled"
@@ -58,7 +59,8 @@ def _fooled(
     with torch.enable_grad():
         x_adv = adversarial(student, sample, protocol)
     with evaluating(teacher):
-        said = torch.cat([teacher(x).argmax(1) for x in x_adv.split(protocol.batch_size)])
+        found = Halving()(x_adv.split(protocol.batch_size), lambda x: teacher(x).argmax(1))
+        said = torch.cat([classes for _, classes in found])
     return (said != sample.labels).cpu()
 
 

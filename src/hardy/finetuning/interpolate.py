@@ -9,7 +9,8 @@ so the difference is not drowned in the attack's own noise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -45,13 +46,20 @@ def path(
 ) -> list[Point]:
     """The points alpha (in [0, 1]) on the way from the model's weights to `end`, which
     holds the entries that changed; the model keeps its own weights."""
+    points = []
+    for alpha in alphas:
+        with on_the_way(model, end, alpha):
+            points.append(Point(alpha, judge(model, split, protocol, f"{label} α={alpha:g}")))
+    return points
+
+
+@contextmanager
+def on_the_way(model: nn.Module, end: Mapping[str, Tensor], alpha: float) -> Iterator[None]:
+    """The model has the weights of the point alpha inside, and its own again afterwards."""
     start = {key: value.clone() for key, value in model.state_dict().items()}
     try:
-        points = []
-        for alpha in alphas:
-            model.load_state_dict(weights_at(start, end, alpha))
-            points.append(Point(alpha, judge(model, split, protocol, f"{label} α={alpha:g}")))
-        return points
+        model.load_state_dict(weights_at(start, end, alpha))
+        yield
     finally:
         model.load_state_dict(start)
 
@@ -71,10 +79,14 @@ def allowed_fall(n: int, tolerance: float) -> int:
     return max(1, int(tolerance * n + 1e-9)) if tolerance else 0
 
 
+def lowest(start: Point, tolerance: float) -> int:
+    """How many pictures a point must classify rightly under attack to be kept."""
+    return start.robust - allowed_fall(len(start.verdicts.robust), tolerance)
+
+
 def choose(start: Point, points: Sequence[Point], tolerance: float = 0.001) -> Point:
     """The point of most clean accuracy among those that keep robust accuracy within the
     tolerance (a fraction); of equals the nearest to the start, which counts itself."""
-    n = len(start.verdicts.robust)
-    floor = start.robust - allowed_fall(n, tolerance)
+    floor = lowest(start, tolerance)
     kept = [point for point in points if point.robust >= floor]
     return max([start, *kept], key=lambda point: (point.clean, -point.alpha))

@@ -4,130 +4,32 @@
     R(theta) = mean CE of theta on the adversarial examples of the unperturbed network
 
 The maximum is sought by gradient ascent on the weight of one convolution or linear map at
-a time. `Ascent` is our default: one gradient over all pictures a step, normalised to a
-fixed share of the weight's norm, projected at every step. `OfficialAscent` is what the
-authors' code does: plain SGD over shuffled minibatches, projected once an epoch.
+a time (`ascents`), and only the part of the network that depends on this weight is run (`suffix`).
+
+To know the k least critical modules alone is cheaper (racing): what an ascent has seen so far is
+a lower bound of its value, so a module is out as soon as that lies above k finished values. The
+k modules of the lowest gradient times norm are finished first and set the mark; every other one
+goes on until it is above the mark, or is finished and lowers it. The k least critical modules and
+their values are those of the full measurement, whatever the gradients promised.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from hardy.evaluation.statistics import mean_interval
-from hardy.finetuning.suffix import LogitsOf, Suffixes, weight_of
-from hardy.losses import cross_entropy
+from hardy.finetuning.ascents import Ascent, Climb, OfficialAscent
+from hardy.finetuning.kept import room_on
+from hardy.finetuning.passes import LogitsOf, Sample, WeightLoss, sample_of
+from hardy.finetuning.suffix import Suffixes, weight_of
+from hardy.memory import Halving
 from hardy.modes import autocast, evaluating, forward_in, only_trainable
-from hardy.weights import not_finite, project_relative
-
-
-@dataclass(frozen=True)
-class Ascent:
-    """Full-sample ascent. radius: of the ball, relative to the weight's 2-norm; step: the
-    length of a step, likewise; the value is the highest loss seen."""
-
-    radius: float = 0.1
-    steps: int = 10
-    step: float = 0.025
-
-    def run(self, loss: WeightLoss, start: Sample, gradient: Tensor) -> tuple[Tensor, Sample]:
-        """The weight of the highest loss seen, and the losses there. The gradient at the
-        start is given: one backward pass serves all modules."""
-        origin = loss.weight.detach().clone()
-        length = self.step * origin.norm()
-        best, weight = (origin, start), origin
-        for t in range(self.steps):
-            norm = gradient.norm()
-            if norm == 0:
-                break
-            weight = project_relative(weight + gradient * (length / norm), origin, self.radius)
-            here = loss(weight, gradient=t + 1 < self.steps)
-            if here.mean > best[1].mean:
-                best = (weight, here)
-            if here.gradients:
-                gradient = here.gradient
-        return best
-
-
-@dataclass(frozen=True)
-class OfficialAscent:
-    """The authors' procedure: SGD with this lr over shuffled minibatches, the ball imposed
-    at each epoch's end, the value the highest loss seen at an epoch's end."""
-
-    radius: float = 0.1
-    epochs: int = 10
-    lr: float = 1.0
-    minibatch: int = 512
-    seed: int = 0
-
-    def run(self, loss: WeightLoss, start: Sample, gradient: Tensor) -> tuple[Tensor, Sample]:
-        """As Ascent.run; the shared gradient is of the whole sample and serves only where
-        the first minibatch is the whole sample too."""
-        origin = loss.weight.detach().clone()
-        best, weight = (origin, start), origin
-        order = torch.Generator().manual_seed(self.seed)
-        for epoch in range(self.epochs):
-            rows = torch.randperm(len(loss.y), generator=order).to(loss.y.device)
-            for part in rows.split(self.minibatch):
-                if epoch or len(part) < len(rows):
-                    gradient = loss(weight, gradient=True, rows=part).gradient
-                weight = weight + self.lr * gradient
-            weight = project_relative(weight, origin, self.radius)
-            here = loss(weight)
-            if here.mean > best[1].mean:
-                best = (weight, here)
-        return best
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What one pass over pictures gave: each one's loss, whether it is classified rightly,
-    and the gradients of the mean loss (None for a weight without influence)."""
-
-    losses: Tensor
-    correct: Tensor
-    gradients: tuple[Tensor | None, ...] = ()
-
-    @property
-    def mean(self) -> float:
-        """In double precision: an ascent of a hair must not come out as a fall."""
-        return float(self.losses.double().mean())
-
-    @property
-    def gradient(self) -> Tensor:
-        """The gradient of the only weight it was taken to."""
-        (gradient,) = self.gradients
-        assert gradient is not None, "a module without influence is left out before"
-        return gradient
-
-
-@dataclass(frozen=True)
-class WeightLoss:
-    """The adversarial loss as a function of one weight, on fixed pictures."""
-
-    name: str
-    weight: nn.Parameter
-    logits_of: LogitsOf
-    y: Tensor
-    batch_size: int
-
-    def __call__(
-        self, value: Tensor, *, gradient: bool = False, rows: Tensor | None = None
-    ) -> Sample:
-        with torch.no_grad():
-            self.weight.copy_(value)
-        wanted = [self.weight] if gradient else []
-        here = _sample(self.logits_of, self.y, wanted, self.batch_size, rows)
-        if not math.isfinite(here.mean):
-            raise ValueError(
-                f"the loss of {self.name} is {here.mean} inside the ball: its criticality "
-                "cannot be measured; try --precision fp32, or leave it out with --modules"
-            )
-        return here
+from hardy.weights import not_finite
 
 
 @dataclass(frozen=True)
@@ -140,6 +42,9 @@ class Criticality:
     clean_potential: ||g_c|| ||w|| sqrt(1 - cos^2), the first-order clean gain inside the
     relative ball once the part that changes the robust loss is taken out (g_c and g_r the
     clean and robust gradients); conflict: cos(g_c, g_r), negative where they pull apart.
+    complete: whether the ascent took all its steps; if not, mrc is a lower bound of what it would
+    have found, and interval and robust_drop are those of the weight it had come to. steps: how
+    many it took. position: where it stands in the order of execution, to sort by.
     """
 
     module: str
@@ -149,6 +54,9 @@ class Criticality:
     parameters: int
     clean_potential: float
     conflict: float
+    complete: bool = True
+    steps: int | None = field(default=None, compare=False)
+    position: int = field(default=0, compare=False)
 
 
 def candidates(model: nn.Module) -> list[str]:
@@ -170,20 +78,25 @@ def mrc(
     y: Tensor,
     *,
     modules: Sequence[str] | None = None,
-    done: Collection[str] = (),
+    done: Collection[Criticality] = (),
     ascent: Ascent | OfficialAscent | None = None,
+    racing: int | None = None,
     precision: str = "fp32",
     batch_size: int = 256,
     cached: bool = True,
+    room: int | None = None,
     note: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Criticality]:
     """The criticality of every module, one at a time, in order of execution.
 
     x, x_adv: the pictures and their adversarial examples for this network, (N, C, H, W);
-    modules: names out of `candidates` (None: all); done: names to pass over, because an
-    earlier run measured them; precision: of the ascent ('fp32', 'bf16'): the losses that
-    are reported are computed in full precision in any case. cached=False runs the full
-    network for every module, for comparison. note: is told what a reader must know.
+    modules: names out of `candidates` (None: all); done: what an earlier run has measured, to
+    be passed over. racing: only the so many least critical modules are measured to the end, of
+    the others a lower bound is given; those that look least critical come first. precision: of
+    the ascent ('fp32', 'bf16'): the losses that are reported are computed in full precision in
+    any case, so a race in bf16 is one up to bf16's rounding. cached=False runs the full network
+    for every module, for comparison; room: bytes that values which are kept to avoid that may
+    take (None: a share of what is free). note: is told what a reader must know.
 
     The network is in eval mode meanwhile; modes and weights are as before once the iterator
     is exhausted or closed. Raises ValueError where a loss is not finite, naming the module:
@@ -197,57 +110,147 @@ def mrc(
         raise ValueError(f"the network's weights hold NaN or infinity, first in {broken[0]!r}")
     weights = {n: weight_of(model, n) for n in (candidates(model) if modules is None else modules)}
     own = {id(parameter): name for name, parameter in model.named_parameters()}
-    forward = forward_in(model, x.device, precision)
 
     with evaluating(model), only_trainable(model, frozenset(own[id(w)] for w in weights.values())):
-        every = list(weights.values())
-        clean = _sample(lambda rows: forward(x[rows].clone()), y, every, batch_size)
-        robust = _sample(lambda rows: forward(x_adv[rows].clone()), y, every, batch_size)
-        gradients = dict(
-            zip(weights, zip(clean.gradients, robust.gradients, strict=True), strict=True)
-        )
-        for name in (n for n, (_, g) in gradients.items() if g is None):
-            note(f"{name} was left out: the output does not depend on it.")
-            del weights[name]
-        with autocast(x.device, precision):
-            suffixes = Suffixes(
-                model, x_adv, list(weights), enabled=cached, chunk=batch_size, note=note
+        forward, halving = forward_in(model, x.device, precision), Halving()
+        everything = list(weights.values())
+        clean, robust = (
+            sample_of(
+                lambda r, p=p: forward(p[r].clone()), y, everything, batch_size, halving=halving
             )
+            for p in (x, x_adv)
+        )
+        gradients: dict[str, tuple[Tensor, Tensor]] = {}
+        for name, g_clean, g_robust in zip(weights, clean.gradients, robust.gradients, strict=True):
+            if g_clean is None or g_robust is None:
+                note(f"{name} was left out: the output does not depend on it.")
+            else:
+                gradients[name] = g_clean, g_robust
+        suffixes = Suffixes(
+            model,
+            x_adv,
+            list(gradients),
+            enabled=cached,
+            chunk=batch_size,
+            room=room_on(x_adv.device) if room is None else room,
+            note=note,
+        )
+        start = robust
+        if precision == "bf16":
+            start = sample_of(lambda r: model(x_adv[r].clone()), y, [], batch_size, halving=halving)
 
-        def exact() -> Sample:
-            return _sample(lambda rows: model(x_adv[rows].clone()), y, [], batch_size)
-
-        start = exact() if precision == "bf16" else robust
-        for name in (n for n in suffixes.order if n not in done):
-            with autocast(x.device, precision):
-                logits_of = suffixes.cut(name)
-
-            def in_precision(rows: slice | Tensor, run: LogitsOf = logits_of) -> Tensor:
-                with autocast(x.device, precision):
-                    return run(rows)
-
+        passed = {one.module for one in done}
+        race = Race(racing, done)
+        for name in race.order(suffixes.order, weights, gradients):
+            if name in passed:
+                continue
             weight, origin = weights[name], weights[name].detach().clone()
-            g_clean, g_robust = gradients[name]
-            assert g_clean is not None and g_robust is not None, "left out above"
+            loss = WeightLoss(name, weight, suffixes.cut(name), y, batch_size, halving)
             try:
-                loss = WeightLoss(name, weight, in_precision, y, batch_size)
                 with only_trainable(model, frozenset({own[id(weight)]})):
-                    worst, there = ascent.run(loss, robust, g_robust)
-                if precision == "bf16":
-                    with torch.no_grad():
-                        weight.copy_(worst)
-                    # Rounding in the search must not put the maximum below its starting point.
-                    found = exact()
-                    there = start if found.mean < start.mean else found
+                    found = _measured(
+                        loss,
+                        ascent,
+                        start,
+                        gradients[name],
+                        race.enough,
+                        precision,
+                        suffixes.position[name],
+                    )
             finally:
                 with torch.no_grad():
                     weight.copy_(origin)
-            yield _criticality(name, origin, start, there, g_clean, g_robust)
+            race.see(found)
+            yield found
+
+
+class Race:
+    """Which modules come first, and what is enough to know that a module is not among the so many
+    least critical; width None: nothing ever is, and all come in order of execution."""
+
+    def __init__(self, width: int | None, done: Collection[Criticality] = ()) -> None:
+        if width is not None and width < 1:
+            raise ValueError(f"a race is for one module at least, not {width}")
+        self.width = width
+        self._finished: list[float] = []
+        for one in done:
+            self.see(one)
+
+    @property
+    def enough(self) -> float:
+        """The highest of the lowest `width` finished values, nats."""
+        if self.width is None or len(self._finished) < self.width:
+            return math.inf
+        return self._finished[self.width - 1]
+
+    def see(self, one: Criticality) -> None:
+        """Take note of what was measured."""
+        if one.complete:
+            self._finished = sorted([*self._finished, one.mrc])
+
+    def order(
+        self,
+        names: Sequence[str],
+        weights: Mapping[str, Tensor],
+        gradients: Mapping[str, tuple[Tensor, Tensor]],
+    ) -> list[str]:
+        """Those first, as many as set the mark, whose loss rises least to first order, then the
+        rest; each in the order given, so that kept values move through the network once for
+        each."""
+        if self.width is None:
+            return list(names)
+        rise = {n: float(gradients[n][1].norm() * weights[n].detach().norm()) for n in names}
+        first = set(sorted(names, key=rise.__getitem__)[: self.width])
+        return sorted(names, key=lambda name: name not in first)
+
+
+def _measured(
+    loss: WeightLoss,
+    ascent: Ascent | OfficialAscent,
+    start: Sample,
+    gradients: tuple[Tensor, Tensor],
+    enough: float,
+    precision: str,
+    position: int,
+) -> Criticality:
+    """One ascent, and what is said of where it came to."""
+    origin = loss.weight.detach().clone()
+    searched = replace(loss, logits_of=_in(precision, loss.logits_of, loss.y.device))
+    climb = ascent.run(searched, start, gradients[1], enough)
+    there = _exactly(loss, climb, precision)
+    if not climb.complete and there.mean - start.mean <= enough:
+        # The search in bfloat16 took rounding for a rise: this module is still in the race.
+        with torch.no_grad():
+            loss.weight.copy_(origin)
+        climb = ascent.run(searched, start, gradients[1])
+        there = _exactly(loss, climb, precision)
+    # The ball holds its centre, and rounding in the search does not take it out.
+    worst = there if there.mean > start.mean else start
+    return _criticality(loss.name, origin, start, worst, gradients, climb, position)
+
+
+def _exactly(loss: WeightLoss, climb: Climb, precision: str) -> Sample:
+    return loss(climb.weight) if precision == "bf16" else climb.there
+
+
+def _in(precision: str, logits_of: LogitsOf, device: torch.device) -> LogitsOf:
+    def run(rows: slice | Tensor) -> Tensor:
+        with autocast(device, precision):
+            return logits_of(rows)
+
+    return run
 
 
 def _criticality(
-    name: str, weight: Tensor, start: Sample, worst: Sample, g_clean: Tensor, g_robust: Tensor
+    name: str,
+    weight: Tensor,
+    start: Sample,
+    worst: Sample,
+    gradients: tuple[Tensor, Tensor],
+    climb: Climb,
+    position: int,
 ) -> Criticality:
+    g_clean, g_robust = gradients
     rise = worst.losses.double() - start.losses.double()
     value = worst.mean - start.mean
     norms = float(g_clean.norm() * g_robust.norm())
@@ -261,32 +264,7 @@ def _criticality(
         parameters=weight.numel(),
         clean_potential=float(g_clean.norm() * weight.norm()) * sine,
         conflict=cosine,
+        complete=climb.complete,
+        steps=climb.steps,
+        position=position,
     )
-
-
-def _sample(
-    logits_of: LogitsOf,
-    y: Tensor,
-    weights: list[nn.Parameter],
-    batch_size: int,
-    rows: Tensor | None = None,
-) -> Sample:
-    """Losses, and gradients of their mean to `weights`, of all pictures or of some rows."""
-    count = len(y) if rows is None else len(rows)
-    losses: list[Tensor] = []
-    correct: list[Tensor] = []
-    sums: list[Tensor | None] = [None] * len(weights)
-    for i in range(0, count, batch_size):
-        part = slice(i, i + batch_size) if rows is None else rows[i : i + batch_size]
-        with torch.set_grad_enabled(bool(weights)):
-            logits = logits_of(part)
-            values = cross_entropy(logits, y[part])
-        if weights:
-            grads = torch.autograd.grad(values.sum() / count, weights, allow_unused=True)
-            sums = [
-                g if s is None else s if g is None else s + g
-                for s, g in zip(sums, grads, strict=True)
-            ]
-        losses.append(values.detach())
-        correct.append(logits.detach().argmax(1) == y[part])
-    return Sample(torch.cat(losses), torch.cat(correct), tuple(sums))

@@ -4,15 +4,19 @@ While MRC moves the weight of one module, everything that does not depend on it 
 is. `Suffixes` follows the data flow with torch.fx, keeps the values that enter the
 dependent part and runs only that part, forward and backward:
 
-    suffixes = Suffixes(model, x)                # x: every picture of the measurement
+    suffixes = Suffixes(model, x, names)         # x: every picture of the measurement
     logits_of = suffixes.cut("layer4.1.conv1")   # logits_of(rows) == model(x[rows])
 
 The cut moves forward through the network from module to module, so the values of one cut
-give those of the next and memory holds only what this cut and later ones need. Only values with
+give those of the next and memory holds only what this cut and later ones need, of as many
+pictures as fit into `room`; the others go through the full network. Only values with
 a row for each picture are kept: what else the dependent part reads, such as a size or a weight
 that is reshaped, is computed again from them. Values that
 the dependent part changes in place (an in-place ReLU, `out += x`) are found by their
 version counters and handed out as copies.
+
+Values are kept in the precision of the network, whatever autocast `logits_of` is called under:
+a search in bfloat16 and the losses that are reported in float32 start from the same values.
 
 A cut is used only after its gradient for a few pictures has equalled the full network's,
 bit for bit, and after the kept values have equalled those of these few but for rounding
@@ -22,28 +26,37 @@ the full network is run and `note` is told so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, fx, nn
 
+from hardy.finetuning.kept import Kept
+from hardy.finetuning.passes import LogitsOf
+from hardy.finetuning.subgraphs import (
+    boundary,
+    closed,
+    copying,
+    dependents,
+    near,
+    on_copies,
+    probe_gradients,
+    subgraph,
+    without_gradients,
+)
 from hardy.finetuning.tracing import traced, with_rows
-from hardy.losses import cross_entropy
 
-LogitsOf = Callable[[slice | Tensor], Tensor]
-Values = dict[fx.Node, Tensor]
-
-PROBE = 8
-ROUNDING = {False: 1e-3, True: 0.02}  # of a value's norm, without and with autocast to bfloat16
+PROBE = 4  # pictures
 
 
 class Suffixes:
     """The suffixes of `model` (in eval mode, and left in it) for the pictures x.
 
-    order: the names of the modules asked for, in the order of execution. chunk: pictures
-    for which the values between two cuts are computed at once. note: is told, in a sentence,
-    where and why the full network is run. enabled=False: it is run everywhere.
+    order: the names of the modules asked for, in the order of execution; position: where each
+    stands in it among all that a network runs. chunk: pictures
+    for which the values between two cuts are computed at once. room: bytes that kept values may
+    take (None: any). note: is told, in a sentence, where and why the full network is run.
+    enabled=False: it is run everywhere.
     """
 
     def __init__(
@@ -54,72 +67,90 @@ class Suffixes:
         *,
         enabled: bool = True,
         chunk: int = 256,
+        room: int | None = None,
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.model, self.x, self.chunk, self.note = model, x, chunk, note
-        # Never all pictures: a value without rows of its own would pass for one that has.
-        self._few = slice(0, max(1, min(PROBE, len(x) - 1)))
+        self.model, self.x, self.note = model, x, note
         self._weights = {name: weight_of(model, name) for name in names}
-        self._traced, self._with_rows = self._trace() if enabled else (None, set())
-        self._dependents = {n: self._dependent_nodes(w) for n, w in self._weights.items()}
-        self._suffixes = {n: self._with_what_has_no_rows(d) for n, d in self._dependents.items()}
-        self._boundaries = {n: _boundary(s) for n, s in self._suffixes.items()}
-        self.order = self._execution_order()
-        self._values: Values = {}
-        self._probe: list[Tensor | None] = []
-        if self._traced is not None:
-            self._probe = _gradients(lambda: self._full(self._few), list(self._weights.values()))
+        graph, rows = self._trace() if enabled else (None, set())
+        self._cuts: _Cuts | None = None
+        everything = [id(parameter) for parameter in model.parameters()]
+        self.position = {n: everything.index(id(w)) for n, w in self._weights.items()}
+        self.order = list(self._weights)
+        if graph is not None:
+            self._cuts = _Cuts(graph, rows, self._weights)
+            self.order, self.position = self._cuts.order, self._cuts.position
+            self._kept = Kept(graph, x, chunk, room)
+            # Never all pictures: a value without rows of its own would pass for one that has.
+            few = max(1, min(PROBE, len(x) - 1, chunk))
+            self._few = Kept(graph, x[:few], few, None)
+            self._probe = dict(
+                zip(
+                    self._weights,
+                    probe_gradients(lambda: self._full(slice(0, few)), [*self._weights.values()]),
+                    strict=True,
+                )
+            )
+        self._crowded = False
 
     def cut(self, name: str) -> LogitsOf:
         """A function from rows (a slice or indices) to the logits of those pictures, under
         whatever weight the module has when it is called."""
-        if self._traced is None:
+        if self._cuts is None:
             return self._full
-        if not self._dependents[name]:
+        if not self._cuts.parts[name]:
             return self._fall_back(name, "the traced network does not use it")
         try:
-            self._advance(name)
-            return self._suffix(name)
+            return self._suffix(name, self._cuts)
         except Exception as error:  # a graph of arbitrary code: whatever fails, the model runs
             return self._fall_back(name, f"its suffix does not run alone ({type(error).__name__})")
 
-    def _suffix(self, name: str) -> LogitsOf:
-        assert self._traced is not None
-        boundary = self._boundaries[name]
-        graph = _subgraph(self._traced, boundary, self._suffixes[name])
-        few = self._values_of_few(boundary)
-        if not all(
-            _near(self._values[n][self._few], v) for n, v in zip(boundary, few, strict=True)
-        ):
+    def _suffix(self, name: str, cuts: _Cuts) -> LogitsOf:
+        nodes, keep = cuts.boundaries[name], cuts.kept_from(name)
+        self._few.advance(nodes, keep, 0)
+        each = self._few.bytes_each()
+        count = self._kept.advance(nodes, keep, each)
+        if not count:
+            self._say_crowded(name, count)
+            return self._full
+        few = self._few.rows(nodes, slice(None))
+        kept = self._kept.first(nodes, len(few[0]))
+        if not all(near(mine, fresh) for mine, fresh in zip(kept, few, strict=True)):
             return self._fall_back(name, "its inputs depend on the other pictures of a batch")
-        probe = [value.clone() for value in few]
-        versions = [value._version for value in probe]
-        with _without_gradients():
-            graph(*probe)
-        in_place = [v._version != old for v, old in zip(probe, versions, strict=True)]
-
-        def run(values: Iterable[Tensor]) -> Tensor:
-            return graph(
-                *(v.clone() if copy else v for v, copy in zip(values, in_place, strict=True))
-            )
-
-        (gradient,) = _gradients(lambda: run(few), [self._weights[name]])
-        if not _same(gradient, self._probe[list(self._weights).index(name)]):
+        graph = subgraph(self._kept.traced, nodes, cuts.parts[name])
+        (gradient,), in_place = on_copies(
+            lambda copies: probe_gradients(lambda: graph(*copies), [self._weights[name]]), few
+        )
+        if not _same(gradient, self._probe[name]):
             return self._fall_back(name, "its gradient from cached values differs")
-        return lambda rows: run(self._values[node][rows] for node in boundary)
+        if count < len(self.x):
+            self._say_crowded(name, count)
+        run = copying(graph, in_place)
 
-    def _values_of_few(self, nodes: list[fx.Node]) -> list[Tensor]:
-        """Values for the few pictures of the probe, in one batch, as the full network has them."""
-        assert self._traced is not None
-        source = self._source()
-        values = {source: self.x[self._few].clone()}
-        targets = [node for node in nodes if node is not source]
-        if targets:
-            graph = _subgraph(self._traced, [source], _needed(targets, {source}), targets)
-            with _without_gradients():
-                found = graph(values[source].clone())
-            values |= dict(zip(targets, found, strict=True))
-        return [values[node] for node in nodes]
+        def logits_of(rows: slice | Tensor) -> Tensor:
+            return run(self._kept.rows(nodes, rows))
+
+        return logits_of if count == len(self.x) else self._partly(logits_of, count)
+
+    def _partly(self, logits_of: LogitsOf, count: int) -> LogitsOf:
+        """The logits by the kept values of the first so many pictures, and by the full network of
+        the rest."""
+
+        def run(rows: slice | Tensor) -> Tensor:
+            if isinstance(rows, slice):
+                start, stop, _ = rows.indices(len(self.x))
+                if stop <= count:
+                    return logits_of(rows)
+                if start >= count:
+                    return self._full(rows)
+            index = torch.arange(len(self.x), device=self.x.device)[rows]
+            mine, rest = (at.nonzero().flatten() for at in (index < count, index >= count))
+            if not len(mine) or not len(rest):
+                return self._full(rows) if len(rest) else logits_of(index)
+            logits = torch.cat([logits_of(index[mine]), self._full(index[rest])])
+            return logits[torch.cat([mine, rest]).argsort()]
+
+        return run
 
     def _full(self, rows: slice | Tensor) -> Tensor:
         # A copy: rows of a slice are x itself, and a network may work on its input in place.
@@ -129,10 +160,19 @@ class Suffixes:
         self.note(f"{name}: {why}, so the full network was run for it.")
         return self._full
 
+    def _say_crowded(self, name: str, count: int) -> None:
+        if not self._crowded:
+            self._crowded = True
+            self.note(
+                f"Memory has no room for the values that enter {name} of more than {count} of "
+                f"{len(self.x)} pictures: here, and wherever it is so, the others went through "
+                "the full network."
+            )
+
     def _trace(self) -> tuple[fx.GraphModule | None, set[fx.Node]]:
         try:
             graph, whole = traced(self.model)
-            with _without_gradients():
+            with without_gradients():
                 rows = with_rows(graph, self.x[:1])
         except Exception as error:  # a tracer meets arbitrary code: any failure means the same
             self.note(
@@ -147,80 +187,25 @@ class Suffixes:
             )
         return graph, rows
 
-    def _source(self) -> fx.Node:
-        assert self._traced is not None
-        return next(node for node in self._traced.graph.nodes if node.op == "placeholder")
 
-    def _dependent_nodes(self, weight: Tensor) -> list[fx.Node]:
-        """The nodes whose value depends on a weight, in order; tied and repeatedly called
-        modules are found because it is the tensor, not the name, that is looked for."""
-        if self._traced is None:
-            return []
-        dependent: dict[fx.Node, None] = {}
-        for node in self._traced.graph.nodes:
-            if self._holds(node, weight) or any(i in dependent for i in node.all_input_nodes):
-                dependent[node] = None
-        return list(dependent)
+class _Cuts:
+    """Of every weight the part of the graph that depends on it, and what enters that part; the
+    names of the weights in the order in which these parts begin."""
 
-    def _with_what_has_no_rows(self, dependent: list[fx.Node]) -> list[fx.Node]:
-        """A dependent part and, in order, what has to be computed again for it."""
-        if self._traced is None:
-            return []
-        found, stack = set(dependent), list(dependent)
-        while stack:
-            for read in stack.pop().all_input_nodes:
-                if read not in found and read not in self._with_rows and read.op != "get_attr":
-                    found.add(read)
-                    stack.append(read)
-        return [node for node in self._traced.graph.nodes if node in found]
+    def __init__(
+        self, graph: fx.GraphModule, rows: set[fx.Node], weights: Mapping[str, Tensor]
+    ) -> None:
+        own = {name: dependents(graph, [weight]) for name, weight in weights.items()}
+        self.parts = {name: closed(part, rows) for name, part in own.items()}
+        self.boundaries = {name: boundary(part) for name, part in self.parts.items()}
+        at = {node: i for i, node in enumerate(graph.graph.nodes)}
+        self.position = {name: at[part[0]] if part else len(at) for name, part in own.items()}
+        self.order = sorted(weights, key=lambda name: self.position[name])
 
-    def _holds(self, node: fx.Node, weight: Tensor) -> bool:
-        assert self._traced is not None
-        if node.op == "call_module":
-            module = self._traced.get_submodule(str(node.target))
-            return any(parameter is weight for parameter in module.parameters())
-        if node.op == "get_attr":
-            owner, _, attribute = str(node.target).rpartition(".")
-            return getattr(self._traced.get_submodule(owner), attribute) is weight
-        return False
-
-    def _execution_order(self) -> list[str]:
-        if self._traced is None:
-            return list(self._weights)
-        position = {node: i for i, node in enumerate(self._traced.graph.nodes)}
-        last = len(position)
-        return sorted(
-            self._weights,
-            key=lambda n: position[self._dependents[n][0]] if self._dependents[n] else last,
-        )
-
-    def _advance(self, name: str) -> None:
-        """Bring the kept values to the cut of a module."""
-        assert self._traced is not None
-        boundary = self._boundaries[name]
-        source = self._source()
-        self._values[source] = self.x
+    def kept_from(self, name: str) -> set[fx.Node]:
+        """The values that this cut or a later one needs."""
         later = self.order[self.order.index(name) :]
-        keep = {node for n in later for node in self._boundaries[n]} | {source}
-        targets = [node for node in boundary if node not in self._values]
-        if targets:
-            between = _needed(targets, set(self._values))
-            # What later cuts need and this stretch computes anyway is kept in passing.
-            outputs = [node for node in between if node in keep]
-            inputs = [n for n in self._values if any(n in b.all_input_nodes for b in between)]
-            graph = _subgraph(self._traced, inputs, between, outputs)
-            parts: list[tuple[Tensor, ...]] = []
-            with _without_gradients():
-                for start in range(0, len(self.x), self.chunk):
-                    rows = slice(start, start + self.chunk)
-                    # Copies: what lies between two cuts may work in place too.
-                    part = graph(*(self._values[node][rows].clone() for node in inputs))
-                    size = len(self.x[rows])
-                    assert all(len(value) == size for value in part), "only values with rows"
-                    parts.append(part)
-            for node, *pieces in zip(outputs, *parts, strict=True):
-                self._values[node] = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
-        self._values = {node: value for node, value in self._values.items() if node in keep}
+        return {node for each in later for node in self.boundaries[each]}
 
 
 def weight_of(model: nn.Module, name: str) -> nn.Parameter:
@@ -229,82 +214,6 @@ def weight_of(model: nn.Module, name: str) -> nn.Parameter:
     module = model.get_submodule(owner)
     weight = getattr(module, last)
     return weight if isinstance(weight, nn.Parameter) else weight.weight
-
-
-def _boundary(part: list[fx.Node]) -> list[fx.Node]:
-    """The values that a part of the graph reads of the rest. Parameters and buffers are read
-    afresh (get_attr nodes are run again): they are no values of a picture."""
-    inside = set(part)
-    reads = {i: None for node in part for i in node.all_input_nodes if i not in inside}
-    return [node for node in reads if node.op != "get_attr"]
-
-
-def _needed(targets: list[fx.Node], known: set[fx.Node]) -> list[fx.Node]:
-    """The nodes to run, in order, for the targets' values where some are known."""
-    needed: set[fx.Node] = set()
-    stack = list(targets)
-    while stack:
-        node = stack.pop()
-        if node not in needed and node not in known and node.op != "get_attr":
-            needed.add(node)
-            stack.extend(node.all_input_nodes)
-    graph = targets[0].graph
-    return [node for node in graph.nodes if node in needed]
-
-
-def _subgraph(
-    traced: fx.GraphModule,
-    inputs: list[fx.Node],
-    nodes: list[fx.Node],
-    outputs: list[fx.Node] | None = None,
-) -> fx.GraphModule:
-    """A module that runs `nodes` on the values of `inputs`; it shares traced's parameters.
-    outputs None: the network's own output."""
-    graph = fx.Graph()
-    env: dict[fx.Node, fx.Node] = {}
-    for i, node in enumerate(inputs):
-        env[node] = graph.placeholder(f"value_{i}")
-    for node in nodes:
-        for read in node.all_input_nodes:
-            if read not in env:
-                assert read.op == "get_attr", f"{read} is neither given nor computed"
-                env[read] = graph.node_copy(read)
-        if node.op == "output":
-            graph.output(fx.map_arg(node.args[0], lambda n: env[n]))
-        else:
-            env[node] = graph.node_copy(node, lambda n: env[n])
-    if outputs is not None:
-        graph.output(tuple(env[node] for node in outputs))
-    return fx.GraphModule(traced, graph)
-
-
-def _gradients(logits: Callable[[], Tensor], weights: list[nn.Parameter]) -> list[Tensor | None]:
-    """Gradients of one fixed scalar of the logits: the cross-entropy to the first class."""
-    with torch.enable_grad():
-        out = logits()
-        loss = cross_entropy(out, torch.zeros(len(out), dtype=torch.long, device=out.device)).sum()
-        return list(torch.autograd.grad(loss, weights, allow_unused=True))
-
-
-@contextmanager
-def _without_gradients() -> Iterator[None]:
-    """No gradients, and attention as it is computed with them: the fast path that it takes
-    otherwise rounds differently."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
-
-
-def _near(kept: Tensor, fresh: Tensor) -> bool:
-    """Whether two values are equal but for rounding."""
-    if kept.shape != fresh.shape:
-        return False
-    rounding = ROUNDING[torch.is_autocast_enabled(fresh.device.type)]
-    return bool((kept.float() - fresh.float()).norm() <= rounding * fresh.float().norm())
 
 
 def _same(a: Tensor | None, b: Tensor | None) -> bool:

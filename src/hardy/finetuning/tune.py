@@ -8,7 +8,10 @@ the statistics without training any weight is a baseline of its own.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +20,15 @@ from hardy.attacks.pgd import PGD
 from hardy.data.augment import Augment
 from hardy.data.loader import batches
 from hardy.data.splits import Split
+from hardy.finetuning.prefix import kept_prefix
 from hardy.finetuning.suffix import weight_of
 from hardy.methods.protocol import Nets
 from hardy.methods.standard import Standard
 from hardy.modes import batchnorms
-from hardy.training.engine import Engine
-from hardy.training.loop import Settings, fit
+from hardy.training.settings import Settings
+
+if TYPE_CHECKING:
+    from hardy.training.engine import Engine
 
 BN_ONLY = "bn only"
 ALL = "all weights"
@@ -77,11 +83,16 @@ def tune(
     augment: Augment | None,
     settings: Settings,
     attack: PGD,
+    note: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Tensor]:
     """The entries of the state dict that fine-tuning changed; `model` itself is left alone.
 
-    settings.lr, batchnorm and trainable are the candidate's.
+    settings.lr, batchnorm and trainable are the candidate's. Without augmentation and with
+    frozen BatchNorm what lies before the modules is computed once (see `prefix`), where that
+    can be; `note` is told so, or why it cannot.
     """
+    from hardy.training.loop import fit  # brings the engine, and measuring criticality needs none
+
     tuned = copy.deepcopy(model)
     if candidate.modules:
         own = replace(
@@ -90,8 +101,15 @@ def tune(
             batchnorm="frozen" if candidate.batchnorm == "frozen" else "train",
             trainable=candidate.trainable(tuned),
         )
-        nets = Nets(tuned, tuned, tuned)
-        fit(engine, nets, Standard(), attack, train, augment, own, label=candidate.label)
+        network, pictures = tuned, train
+        if augment is None and own.batchnorm == "frozen" and own.trainable:
+            told = partial(_told, note, candidate.label)
+            found = kept_prefix(engine, tuned, own.trainable, train, own.batch_size, told)
+            if found is not None:
+                network, pictures = found.network, found.train
+                own = replace(own, trainable=found.trainable)
+        nets = Nets(network, network, network)
+        fit(engine, nets, Standard(), attack, pictures, augment, own, label=candidate.label)
     else:
         reestimate(tuned, train, augment, settings)
     before = model.state_dict()
@@ -112,3 +130,7 @@ def reestimate(model: nn.Module, train: Split, augment: Augment | None, settings
     ):
         model(batch.x)
     model.eval()
+
+
+def _told(note: Callable[[str], None], label: str, sentence: str) -> None:
+    note(f"{label}: {sentence}")

@@ -98,7 +98,7 @@ class Distillation(Method):
     def asked(self, nets: Nets, batch: Batch, x_adv: Tensor) -> Tensor:
         """The teacher's logits at the target, (B, K), without a gradient."""
         teacher = teacher_of(nets)
-        return teacher.clean(batch) if self.target == "clean" else without_gradient(teacher, x_adv)
+        return teacher.clean(batch) if self.target == "clean" else teacher.fixed(x_adv)
 
     def divergence(self, teacher: Tensor, student: Tensor) -> Tensor:
         """tau^2 KL(T/tau || S/tau) of each example, (B,), from logits, as it is to be averaged."""
@@ -146,7 +146,7 @@ class Introspection(Distillation):
             logits_adv = nets.student(x_adv)
             robust = self.divergence(self.asked(nets, batch, x_adv), logits_adv).mean()
             return logits_adv, robust, torch.zeros_like(robust)
-        taught = without_gradient(teacher_of(nets), x_adv)
+        taught = teacher_of(nets).fixed(x_adv)
         told = teacher_of(nets).clean(batch) if self.target == "clean" else taught
         logits, logits_adv = clean_and_attacked(nets.student, batch.x, x_adv, self.forwards)
         trusted = probabilities(taught).gather(1, batch.y[:, None])[:, 0] ** self.beta
@@ -160,12 +160,6 @@ def teacher_of(nets: Nets, role: str = ROBUST) -> Teacher:
     found = nets.teachers[role]
     assert isinstance(found, Teacher), "prepare has made it one"
     return found
-
-
-@torch.no_grad()
-def without_gradient(teacher: Teacher, x: Tensor) -> Tensor:
-    """The teacher's logits, (B, K), as a constant."""
-    return teacher(x)
 
 
 def must_be_share(method: Method, name: str) -> None:

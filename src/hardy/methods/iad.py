@@ -19,14 +19,7 @@ from torch import Tensor
 
 from hardy.data.loader import Batch
 from hardy.losses import cross_entropy
-from hardy.methods.distillation import (
-    NATURAL,
-    ROBUST,
-    Introspection,
-    Mode,
-    teacher_of,
-    without_gradient,
-)
+from hardy.methods.distillation import NATURAL, ROBUST, Introspection, Mode, teacher_of
 from hardy.methods.protocol import Nets
 
 
@@ -65,7 +58,7 @@ class IAD(Introspection):
             found["labels"] = cross_entropy(logits_adv, batch.y).mean()
             loss = loss + self.labels * found["labels"]
         if self.natural:
-            said = without_gradient(teacher_of(nets, NATURAL), x_adv)
+            said = teacher_of(nets, NATURAL).fixed(x_adv)
             found["natural_kl"] = self.divergence(said, logits_adv).mean()
             loss = loss + self.natural * found["natural_kl"]
         return {"loss": loss, **found}

@@ -90,7 +90,8 @@ class Method(ABC):
         self, nets: Nets, parts: Sequence[LossOf], progress: float
     ) -> AbstractContextManager[None]:
         """A context around the accumulated backward pass and the optimizer step. parts: what
-        will be summed inside, as functions of the networks."""
+        will be summed inside, as functions of the networks. Where something is raised inside, all
+        that it changed must be as before, to the bit: the step is made again."""
         del nets, parts, progress
         return nullcontext()
 

@@ -12,6 +12,7 @@ from hardy.console import say
 from hardy.data.loader import Batch, batches
 from hardy.data.splits import Split
 from hardy.losses import full
+from hardy.memory import Halving
 from hardy.modes import autocast
 
 MOST = 2**30  # bytes of remembered logits
@@ -30,8 +31,8 @@ class Teacher(nn.Module):
         self.net = net.requires_grad_(False)
         self.precision = precision
         self.eval()
-        # By identity and weakly: a batch that is gone takes its logits with it.
-        self._of_batch = WeakTensorKeyDictionary()
+        # By identity and weakly: pictures that are gone take their logits with them.
+        self._known = WeakTensorKeyDictionary()
         self._to_visit: tuple[Split, int] | None = None
         self._table: tuple[Tensor, Tensor] | None = None
 
@@ -53,17 +54,23 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def clean(self, batch: Batch) -> Tensor:
-        """The logits of the pictures of a batch as they are, (B, K), without a gradient: computed
-        once for each batch, and where `remember` was called, once for each picture."""
+        """The logits of the pictures of a batch as they are, (B, K), as a constant: computed once
+        for each batch, and where `remember` was called, once for each picture."""
         if self._to_visit is not None:
             self._visit(*self._to_visit)
         if self._table is not None:
             index, logits = self._table
             return logits[torch.searchsorted(index, batch.index)]
-        known = self._of_batch.get(batch.x)
-        if known is None:
-            known = self._of_batch[batch.x] = self(batch.x)
-        return known
+        return self.fixed(batch.x)
+
+    @torch.no_grad()
+    def fixed(self, x: Tensor) -> Tensor:
+        """The logits of pictures, (B, K), as a constant: computed once for each tensor, which AWP
+        asks about twice."""
+        known: tuple[int, Tensor] | None = self._known.get(x)
+        if known is None or known[0] != x._version:  # written over since
+            known = self._known[x] = (x._version, self(x))
+        return known[1]
 
     def remember(self, split: Split, batch_size: int) -> None:
         """Promise that every batch to come is of that split and not augmented. The first call of
@@ -77,8 +84,9 @@ class Teacher(nn.Module):
         if (index[1:] == index[:-1]).any():
             return  # two pictures go by one name
         found: list[Tensor] = []
-        for batch in batches(split, batch_size, seed=0):
-            found.append(self(batch.x))
+        whole = batches(split, batch_size, seed=0)
+        for _, logits in Halving()(whole, lambda batch: self(batch.x)):
+            found.append(logits)
             size = len(split) * found[0][0].nbytes
             if size > MOST:
                 say(f"the teacher's logits would take {size / 2**30:.1f} GiB: they are not kept")

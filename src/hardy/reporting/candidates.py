@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from hardy.evaluation.results import Measurement, Results
 
+# What a clean accuracy on the way says where it stands alone, and that of a refused point.
+ALONE, BELOW = "robust accuracy", "below the rule"
+
 
 @dataclass(frozen=True)
 class Point:
@@ -20,27 +23,40 @@ class Point:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One fine-tuned net ('layer2.1.conv2, lr 0.001') and its points by ascending α."""
+    """One fine-tuned net ('layer2.1.conv2, lr 0.001') and its points by ascending α. alone: the
+    clean accuracies at those α whose robust accuracy the choice did not need."""
 
     label: str
     split: str
     points: tuple[Point, ...]
+    alone: tuple[Measurement, ...] = ()
+
+    @property
+    def open(self) -> list[Measurement]:
+        """Those of `alone` that were not found to break the rule: they were not attacked."""
+        return [m for m in self.alone if m.setting.get(ALONE) != BELOW]
 
 
 def candidates(results: Results) -> list[Candidate]:
     """The candidates in the order in which they were measured; empty where there are none."""
     found: dict[tuple[str, str], dict[float, Point]] = {}
+    alone: dict[tuple[str, str], list[Measurement]] = {}
     robust = {_place(m): m for m in results.select("robust accuracy") if "alpha" in m.setting}
     for clean in results.select("clean accuracy"):
         alpha, partner = clean.setting.get("alpha"), robust.get(_place(clean))
-        if not isinstance(alpha, int | float) or partner is None:
+        if not isinstance(alpha, int | float):
+            continue
+        if partner is None:
+            if ALONE in clean.setting:
+                alone.setdefault((clean.subject, clean.split), []).append(clean)
             continue
         chosen = bool(clean.setting.get("chosen") or partner.setting.get("chosen"))
         curve = found.setdefault((clean.subject, clean.split), {})
         curve[alpha] = Point(float(alpha), clean, partner, chosen)
     return [
-        Candidate(label, split, tuple(curve[alpha] for alpha in sorted(curve)))
-        for (label, split), curve in found.items()
+        Candidate(label, split, tuple(curve[a] for a in sorted(curve)), tuple(alone.get(key, ())))
+        for key, curve in found.items()
+        for label, split in [key]
     ]
 
 
@@ -64,11 +80,15 @@ def tolerance(results: Results, start: Point) -> float:
 def best(curve: Candidate, floor: float) -> Point | None:
     """The chosen point, or else the most clean accuracy among those not below the floor.
 
-    Of equals the smaller α. None where no point holds the floor.
+    Of equals the smaller α. None where no point holds the floor, and where one of more clean
+    accuracy might, which was not attacked because another candidate had even more.
     """
     allowed = [p for p in curve.points if p.robust.value >= floor - 1e-9]
     chosen = [p for p in curve.points if p.chosen]
-    return next(iter(chosen), max(allowed, key=lambda p: p.clean.value, default=None))
+    found = next(iter(chosen), max(allowed, key=lambda p: p.clean.value, default=None))
+    if found and not found.chosen and any(m.value > found.clean.value for m in curve.open):
+        return None
+    return found
 
 
 def _place(m: Measurement) -> tuple[str, str, object]:

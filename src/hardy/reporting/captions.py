@@ -36,8 +36,13 @@ def _about_mrc(results: Results) -> tuple[str, str, str]:
     marked = "; what was fine-tuned is orange" if tables.chosen_modules(results) else ""
     bounded = any(m.interval for m in results.select("mrc"))
     lines = "; dark lines are 95 % intervals" if bounded else ""
+    dropped = len({m.subject for m in results.select(tables.BOUND)} - values.keys())
+    if dropped:
+        lines += f", then in outline lower bounds of the {dropped} that the race dropped"
     return (
-        "Robust criticality of every module",
+        "Robust criticality of the least critical modules"
+        if dropped
+        else "Robust criticality of every module",
         "How much the robust loss (left) and robust accuracy (right) can suffer when one module's "
         "weights move by a bounded, worst-case step. Low is harmless to change; it does not say "
         f"that changing it helps. In network order{marked}{lines}.",
@@ -47,7 +52,9 @@ def _about_mrc(results: Results) -> tuple[str, str, str]:
 
 
 def _about_potential(results: Results) -> tuple[str, str, str]:
+    measured = {m.subject for m in results.select("mrc")}
     found = {m.subject: m.value for m in results.select("clean potential")}
+    found = {name: value for name, value in found.items() if name in measured}
     top = max(found, key=found.__getitem__)
     return (
         "Where there is something to gain",
@@ -88,12 +95,18 @@ def _about_tradeoff(results: Results) -> tuple[str, str, str]:
     curves = candidates(results)
     chosen = [(c.label, p.alpha) for c in curves for p in c.points if p.chosen]
     choice = "".join(f" Chosen: {label} at α = {alpha:g}." for label, alpha in chosen)
+    alone = (
+        " Ticks at the lower edge are points of which clean accuracy alone was measured, because "
+        "the choice did not need more."
+        if any(c.alone for c in curves)
+        else ""
+    )
     return (
         "What each step towards the fine-tuned weights buys",
         "Each curve runs from the start (α = 0, small marks) to the fine-tuned weights (α = 1, "
         f"large marks). Measured on {curves[0].split}, {count(curves[0].points[0].clean.n)} "
         "pictures, the same for all points: so differences between points are firmer than the "
-        "interval of one point. Whatever lies below the dashed line breaks the rule.",
+        f"interval of one point. Whatever lies below the dashed line breaks the rule.{alone}",
         f"Robust against clean accuracy for {len(curves)} candidates along α.{choice}",
     )
 

@@ -81,6 +81,9 @@ def _of_modules(results: Results, critical: list[Measurement]) -> str:
         lost = f", robust accuracy {_signed(-drop.value)} points" if drop else ""
         return f"{m.subject} (MRC {plain(m)} nats{lost})"
 
+    if dropped := {m.subject for m in results.select("mrc bound")}:
+        among = len({m.subject for m in critical} | dropped)
+        return f"Of {among} modules, {described(least)} is the least critical."
     if len(critical) == 1:
         return f"Measured one module: {described(least)}."
     return (

@@ -15,7 +15,8 @@ MEAN = "mean over seeds"
 WHOLE = ("clean accuracy", "robust accuracy", "robust accuracy (reference)")
 GAINS = ("clean accuracy gain", "robust accuracy gain", "mean corruption accuracy gain")
 CORRUPTED = "mean corruption accuracy"
-OF_MODULES = ("mrc", "robust accuracy drop", "clean potential", "conflict")  # in their own table
+# In their own table.
+OF_MODULES = ("mrc", "mrc bound", "robust accuracy drop", "clean potential", "conflict")
 PARTS = ("class", "kind", "corruption", "severity", "over", "stage", "surrogate", "other")
 
 
@@ -97,6 +98,11 @@ def _of_modules(critical: list[Measurement]) -> str:
     said = [f"{_name(m.subject)} (MRC {value_of(m)} nats)" for m in (least, most)]
     if len(critical) == 1:
         return f"{_over(critical)}: {said[0]}."
+    if any("race" in m.setting for m in critical):
+        return (
+            f"{_over(critical)}, of {len(critical)} modules that every race finished {said[0]} is "
+            "the least critical on average."
+        )
     return (
         f"{_over(critical)}, of {len(critical)} modules {said[0]} is the least critical on "
         f"average and {said[1]} the most."

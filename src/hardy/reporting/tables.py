@@ -52,10 +52,12 @@ MODULE_COLUMNS: dict[str, tuple[str, Callable[[Measurement], str]]] = {
     "clean potential": ("clean potential", plain),
     "conflict": ("conflict, cosine", plain),
 }
+BOUND = "mrc bound"  # of a module that a race dropped
 ELSEWHERE = {
     *WHOLE,
     *GAINS,
     *MODULE_COLUMNS,
+    BOUND,
     *SIZES,
     *EXPORTED,
     *MADE,
@@ -115,6 +117,10 @@ def candidate_table(results: Results) -> Rows:
     rows.append(["start", start.clean.split, "0", percent(start.clean), percent(start.robust), "–"])
     for curve in curves:
         point = best(curve, floor)
+        if point is None and curve.open:
+            most = percent(max(curve.open, key=lambda m: m.value))
+            rows.append([curve.label, curve.split, "none could win", f"at most {most}", "–", "–"])
+            continue
         if point is None:
             rows.append([curve.label, curve.split, "none holds the rule", "–", "–", "–"])
             continue
@@ -126,16 +132,19 @@ def candidate_table(results: Results) -> Rows:
 
 
 def module_table(results: Results) -> Rows:
-    """Every module with its criticality and what else was measured of it, in network order; of
-    several seeds the means."""
+    """Every module with its criticality and what else was measured of it, in network order, those
+    last of which a race gave a lower bound alone; of several seeds the means."""
     measured = {
         q: {m.subject: m for m in results.select(q)} or means_by_name(results, q)
-        for q in MODULE_COLUMNS
+        for q in (*MODULE_COLUMNS, BOUND)
     }
+    bounds = {n: m for n, m in measured.pop(BOUND).items() if n not in measured["mrc"]}
+    measured["mrc"] |= bounds
     columns = [q for q in MODULE_COLUMNS if measured[q]]
     modules = list(dict.fromkeys(name for q in columns for name in measured[q]))
     if not modules:
         return []
+    modules.sort(key=bounds.__contains__)
     marked = chosen_modules(results)
     weights = {name: _parameters(measured[q].get(name) for q in columns) for name in modules}
     sized = any(weights.values())
@@ -144,7 +153,8 @@ def module_table(results: Results) -> Rows:
         cells = [weights[name]] if sized else []
         for q in columns:
             m = measured[q].get(name)
-            cells.append("–" if m is None else _unsigned(q, m))
+            shown = "–" if m is None else _unsigned(q, m)
+            cells.append(f"≥ {shown}" if q == "mrc" and name in bounds else shown)
         rows.append([name + (" (chosen)" if name in marked else ""), *cells])
     return rows
 

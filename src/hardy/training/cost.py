@@ -9,8 +9,8 @@ so that nothing here knows what a method does in one.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from hardy.data.loader import Batch
 from hardy.evaluation.footprint import Timing, operations, timed
+from hardy.memory import must_fit
 from hardy.modes import freeze_batchnorm
 
 if TYPE_CHECKING:
@@ -60,18 +61,6 @@ def step_cost(loop: Loop, devices: int = 1) -> StepCost:
         return _step_cost(loop, devices)
 
 
-@contextmanager
-def must_fit(what: str, device: torch.device, otherwise: str = "") -> Iterator[None]:
-    """Raises ValueError where the device's memory does not suffice for what is done inside."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise ValueError(
-            f"{what} does not fit into the memory of {device}: {otherwise}take a smaller "
-            "--batch-size"
-        ) from None
-
-
 def _step_cost(loop: Loop, devices: int) -> StepCost:
     module, device = loop.nets.module, loop.engine.device
     module.train()
@@ -94,6 +83,17 @@ def _step_cost(loop: Loop, devices: int) -> StepCost:
     per_picture = counted / len(few)
     measured = device.type == "cuda"
     return StepCost(len(whole), per_picture, len(few), activations, measured, timing)
+
+
+def compiled_timing(loop: Loop, devices: int = 1) -> tuple[float, Timing]:
+    """The seconds of the first step of a run that compiles, and the timing of the later ones; as
+    `step_cost`, which cannot look into what is compiled."""
+    loop.nets.module.train()
+    feed = _shares(loop, devices)
+    began = time.perf_counter()
+    for _ in range(2):  # the second meets the optimizer's state
+        _step(loop, next(feed))
+    return time.perf_counter() - began, timed(lambda: _step(loop, next(feed)), loop.engine.device)
 
 
 def _shares(loop: Loop, devices: int) -> Iterator[Batch]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hardy import console
-from hardy.modes import batchnorms
+from hardy.compiled import Compiled, forget
+from hardy.modes import batchnorms, frozen
 
 T = TypeVar("T")
 
@@ -46,15 +47,22 @@ class Engine:
     precision: 'fp32' or 'bf16' (autocast; weights and losses stay fp32). devices: how many of
     this machine the run takes, a process each (see `processes`). Under torchrun it is torchrun
     that says so, for every machine, and `torchrun` is true. On CPUs the processes share the
-    cores equally, unless OMP_NUM_THREADS is set.
+    cores equally, unless OMP_NUM_THREADS is set. compiled: the network is compiled for attacks and
+    for the outer loss (see `hardy.compiled`).
 
     Raises ValueError for another precision, and where there are not as many devices.
     """
 
-    def __init__(self, device: torch.device, precision: str = "fp32", devices: int = 1) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        precision: str = "fp32",
+        devices: int = 1,
+        compiled: bool = False,
+    ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
-        self.precision = precision
+        self.precision, self.compiled = precision, compiled
         local, nodes = _torchrun(devices) or (devices, 1)
         self.torchrun = "TORCHELASTIC_RUN_ID" in os.environ
         self.world = local * nodes
@@ -102,6 +110,13 @@ class Engine:
         """Whether this is the process that writes."""
         return self.rank == 0
 
+    def quick(self, model: nn.Module) -> nn.Module:
+        """The network as this run computes it: compiled, or as it is."""
+        if not self.compiled:
+            return model
+        forget()
+        return Compiled(model)
+
     def setup(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> nn.Module:
         """The network as the outer loss must call it."""
         return self.fabric.setup(model, optimizer)[0]
@@ -109,6 +124,19 @@ class Engine:
     def autocast(self) -> AbstractContextManager[None]:
         """The run's precision around a call of the bare network."""
         return self.fabric.autocast()
+
+    @contextmanager
+    def attacking(self, module: nn.Module) -> Iterator[None]:
+        """Around an attack on a network, whose weights it neither moves nor differentiates: they
+        are cast to the run's precision once, and not again in each forward pass."""
+        # Compiled, they would each cost their gradient all the same. Else they must need one, or
+        # autocast does not keep what it has cast. Disabled, it computes nothing otherwise, but
+        # it is kept until the end.
+        with (
+            frozen(module) if self.compiled else nullcontext(),
+            torch.autocast(self.device.type, enabled=False),
+        ):
+            yield
 
     def backward(self, loss: Tensor) -> None:
         """The backward pass of the outer loss."""

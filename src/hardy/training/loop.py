@@ -3,7 +3,8 @@
 nets = method.prepare(nets)
 for epoch in range(epochs):
     for batch in batches(train, seed, epoch):
-        for each part of the batch:                     one, unless gradients are accumulated
+        for each part of the batch:                     one, unless gradients are accumulated,
+                                                        more where memory runs out (see fitted)
             x_adv = method.adversary(nets, part, attack)
         with method.around_step(nets, parts, progress):
             for each part:
@@ -20,7 +21,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -32,10 +33,13 @@ from hardy.console import progress as progress_bar
 from hardy.data.augment import Augment
 from hardy.data.loader import Batch, batch_count, batches
 from hardy.data.splits import Split
+from hardy.memory import must_fit
 from hardy.methods.protocol import LossOf, Method, Nets
 from hardy.modes import freeze_batchnorm, only_trainable
 from hardy.training.averaging import Average
 from hardy.training.engine import Engine
+from hardy.training.fitted import fitted_step, rehearse
+from hardy.training.graphed import CudaGraphs, Graphed
 from hardy.training.phases import grown, keep_gradients_of
 from hardy.training.schedule import factor
 from hardy.training.settings import Settings
@@ -73,11 +77,13 @@ def fit(
     that often and draws other random numbers.
 
     Raises ValueError where a term of the loss or a weight is no longer finite, naming the step
-    and the term.
+    and the term, and where memory does not suffice for parts of one picture.
     """
     run = started(engine, nets, method, attack, train, augment, settings, label)
     with only_trainable(run.nets.module, settings.trainable):
         epoch = run.restore(resume)
+        if engine.several and epoch < settings.epochs and not run.stopped:
+            rehearse(run, epoch)
         while epoch < settings.epochs and not run.stopped:
             row = run.epoch(epoch)
             back = on_epoch(row, run.deployed(), partial(run.state, epoch + 1))
@@ -106,18 +112,26 @@ def started(
             nesterov=settings.nesterov,
             weight_decay=settings.weight_decay,
         )
+        quick = engine.quick(nets.module)
         nets = replace(
             nets,
-            student=engine.setup(nets.module, optimizer),
+            student=engine.setup(quick, optimizer),
             forward=_bare_forward(engine, nets.module),
             mean=engine.mean,
         )
-    return Loop(engine, nets, method, attack, train, augment, settings, optimizer, average, label)
+    run = Loop(engine, nets, method, attack, train, augment, settings, optimizer, average, label)
+    run.attackable = replace(nets, forward=_bare_forward(engine, quick))
+    if settings.cuda_graphs:
+        run.graphs = Graphed(CudaGraphs(engine.device))
+    return run
 
 
 @dataclass
 class Loop:
-    """A run. Only `retries` and `stopped` change, beside the weights."""
+    """A run. Only `retries`, `stopped` and `accumulate`, the parts of a process's share of a
+    batch, change, beside the weights. graphs: of the attacks, where they are captured.
+    attackable: the networks as attacks see them, whose forward pass may be compiled; that of `nets`
+    is not, for a method may differentiate it to the weights, or twice."""
 
     engine: Engine
     nets: Nets
@@ -131,6 +145,12 @@ class Loop:
     label: str
     retries: int = 0
     stopped: bool = False
+    graphs: Graphed | None = None
+    attackable: Nets = field(init=False)
+    accumulate: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.accumulate = self.settings.accumulate
 
     @property
     def steps(self) -> int:
@@ -151,7 +171,7 @@ class Loop:
             for i, batch in enumerate(self.batches(epoch)):
                 step = epoch * steps + i
                 lr = self.rate(step)
-                values = self.step(batch, step, lr)
+                values = fitted_step(self, batch, step, lr)
                 watch.note(step, values)
                 for name, value in values.items():
                     sums[name] = sums.get(name, torch.zeros_like(value)) + value
@@ -200,9 +220,12 @@ class Loop:
             part=(self.engine.rank, self.engine.world),
         )
 
-    def step(self, batch: Batch, step: int, lr: float) -> dict[str, Tensor]:
-        """One optimizer step; the values stay on the device, so nothing waits for it."""
+    def step(self, batch: Batch, step: int, lr: float, *, alone: bool = False) -> dict[str, Tensor]:
+        """One optimizer step; the values stay on the device, so nothing waits for it. alone: all
+        of it but the optimizer's part, and without a word to other processes."""
         settings, nets = self.settings, self.nets
+        if alone:
+            nets = replace(nets, mean=list)
         probing = settings.probing_in(step // self.steps)
         method = probing.method if probing else self.method
         attack = grown(self.attack, settings.radius_share(step, self.steps))
@@ -219,24 +242,41 @@ class Loop:
             return found["loss"] * share
 
         parts: list[LossOf] = []
-        for part in _parts(batch, settings.accumulate):
-            x_adv = method.adversary(nets, part, attack)
+        for part in _parts(batch, self.accumulate):
+            x_adv = self.attacked(method, part, attack)
             parts.append(partial(loss_of, part=part, x_adv=x_adv))
         self.optimizer.zero_grad(set_to_none=True)
         values: dict[str, Tensor] = {}
         with method.around_step(nets, parts, progress):
             for i, part_loss in enumerate(parts):
                 shares.clear()
-                with self.engine.accumulating(nets.student, i < len(parts) - 1):
+                with self.engine.accumulating(nets.student, alone or i < len(parts) - 1):
                     self.engine.backward(part_loss(nets))
                 for name, value in shares.items():
                     values[name] = values.get(name, torch.zeros_like(value)) + value
+            if alone:
+                return values
             if probing:
                 keep_gradients_of(nets.module, probing.head)
-            self.optimizer.step()
+            # Smaller parts would not help, and it may have moved some of the weights.
+            with must_fit("the optimizer's step", self.engine.device):
+                self.optimizer.step()
         if self.average:
             self.average.after_step(nets.module, (step + 1) / total)
         return values
+
+    def attacked(self, method: Method, part: Batch, attack: PGD) -> Tensor:
+        """The method's adversarial pictures of a part of a batch."""
+
+        def adversary(part: Batch) -> Tensor:
+            with self.engine.attacking(self.nets.module):
+                return method.adversary(self.attackable, part, attack)
+
+        # While the radius grows it is another attack in each step.
+        if self.graphs is None or attack is not self.attack:
+            return adversary(part)
+        modes = tuple(module.training for module in self.nets.module.modules())
+        return self.graphs(adversary, part, repr(method), id(method), modes)
 
     def deployed(self) -> dict[str, nn.Module]:
         """The plain networks, in eval mode."""
@@ -255,6 +295,7 @@ class Loop:
             "average": self.average.state() if self.average else None,
             "retries": self.retries,
             "stopped": self.stopped,
+            "accumulate": self.accumulate,
             "torch_rng": self.engine.gather(torch.get_rng_state()),
         }
         if self.engine.device.type == "cuda":  # where dropout draws when it runs there
@@ -275,6 +316,8 @@ class Loop:
         if self.average:
             self.average.restore(state["average"])
         self.retries, self.stopped = state["retries"], state["stopped"]
+        # What has not fitted once is not tried again, not even on the way back.
+        self.accumulate = max(self.accumulate, state.get("accumulate", 1))
         rank = self.engine.rank
         torch.set_rng_state(state["torch_rng"][rank].cpu())
         if self.engine.device.type == "cuda" and "cuda_rng" in state:

@@ -19,7 +19,8 @@ class Settings:
     gradient). average: of the weights, beside the live ones. mix: which rows of train are
     extra data, and their share of a batch. probing: the first epochs, if the head alone is
     trained in them. eps_warmup: the epochs after these in which the radius of training, and the
-    length of the attack's steps, grow in a straight line from 0 to their own."""
+    length of the attack's steps, grow in a straight line from 0 to their own. cuda_graphs: capture
+    each attack as a CUDA graph (see graphed)."""
 
     epochs: int
     batch_size: int = 128
@@ -37,6 +38,7 @@ class Settings:
     mix: Mix | None = None
     probing: Probing | None = None
     eps_warmup: int = 0
+    cuda_graphs: bool = False
 
     def probing_in(self, epoch: int) -> Probing | None:
         """What the head alone is trained by in an epoch (from 0), or None."""

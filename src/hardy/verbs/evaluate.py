@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from hardy import config
+from hardy.compiled import must_compile
 from hardy.console import say
 from hardy.evaluation.preflight import preflight, too_few
 from hardy.evaluation.results import Finding, Results
@@ -36,6 +37,9 @@ def run(asked: config.Evaluate) -> Results:
     job = job_of(asked)
     if asked.devices > 1:
         check_devices(job, device)
+    if asked.compile:
+        pictures = job.test.pixels(slice(0, 2)).cpu()
+        must_compile(device, [net.model for net in job.nets.values()], pictures, modes=(False,))
     folder = RunFolder("evaluate", asked)
     steps = folder.steps()
     splits = {"test": job.test, **({"train": job.data.train} if asked.equal_clean else {})}
@@ -46,12 +50,13 @@ def run(asked: config.Evaluate) -> Results:
     results.facts |= _facts(job, device.type)
     results.notes += notes_on(job)
     results.findings += checked(job, steps)
-    costs = footprints(job, steps)
     # Before the attacks: training can fail, and hours of attacks cannot mend it.
     equal = at_equal_clean(job, steps, results.notes.append) if asked.equal_clean else []
     if asked.devices > 1:
         tally_in_shards(asked, device, steps)
     found = tallies(job, steps)
+    # After the attacks: what counts operations takes a second to import.
+    costs = footprints(job, steps)
     results.measurements += [*measured(job, found), *costs, *equal]
     keep_files(job, found, results)
     return finish(results)
@@ -72,6 +77,8 @@ def _facts(job: Job, device: str) -> dict[str, str | int]:
         facts["preflight"] = min(job.asked.preflight_pictures, len(job.test))
     if job.asked.devices > 1:
         facts["devices"] = f"{job.asked.devices} processes on {device}"
+    if job.asked.compile:
+        facts["compiled"] = "the search of attacks"
     return facts
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from hardy import config
+from hardy.compiled import must_compile
 from hardy.console import say, silenced
 from hardy.data.augment import augment_of
 from hardy.data.loader import batch_count
@@ -23,6 +24,8 @@ from hardy.evaluation.robustness import Protocol, Verdicts, accuracies, gains, j
 from hardy.models.load import Checkpoint, save
 from hardy.models.state_dicts import read_file
 from hardy.training import checkpoint, tensorboard
+from hardy.training.cost import FEW
+from hardy.training.graphed import must_be_possible
 from hardy.training.processes import in_processes, must_be_startable, packed
 from hardy.verbs.asked.arguments import keywords
 from hardy.verbs.asked.inputs import DATA_SEED, SEEN_ELSEWHERE, device_of, origin, unseen_val
@@ -55,16 +58,20 @@ def run(asked: config.Train) -> Results:
     if asked.devices > 1:
         must_be_startable()
     device = device_of(asked.device)
+    if asked.cuda_graphs:
+        must_be_possible(device)
     job = job_of(asked)
     if asked.tensorboard:
         tensorboard.must_be_installed()
+    if asked.compile:
+        must_compile(device, [job.model], job.train.pixels(slice(0, FEW)).cpu())
     if asked.dry_run:
         return estimated(asked, job, device)
 
     # It takes a second to import: whatever was asked for wrongly is found before that.
     from hardy.training.engine import Engine
 
-    engine = Engine(device, asked.precision, asked.devices)
+    engine = Engine(device, asked.precision, asked.devices, asked.compile)
     share = (0, engine.world)
     batch_count(job.train, asked.batch_size, drop_last=True, mix=job.settings.mix, part=share)
     if engine.several and not engine.torchrun:
@@ -98,7 +105,7 @@ def _process(asked: config.Train, device: str, path: Path) -> Results:
 
     with silenced():  # `run` has made the same job, and said what there was to say
         job = job_of(asked)
-    engine = Engine(torch.device(device), asked.precision, asked.devices)
+    engine = Engine(torch.device(device), asked.precision, asked.devices, asked.compile)
     engine.launch()
     return _trained(asked, job, engine, RunFolder.joined("train", path, writes=engine.first))
 
@@ -169,6 +176,7 @@ def _history(asked: config.Train, job: Job, engine: Engine, folder: RunFolder) -
         partial(_judged, engine),
         keep,
         epochs=asked.epochs,
+        accumulate=asked.accumulate,
         on_collapse=asked.on_collapse,
         saved=saved,
         settled=job.settings.settled,
@@ -212,6 +220,8 @@ def _measured(
         results.facts["radius warm-up"] = f"{job.settings.eps_warmup} epochs"
     if engine.several:
         results.facts["devices"] = str(engine)
+    if asked.compile:
+        results.facts["compiled"] = "attacks and training steps"
     if job.settings.mix:
         share = f"{job.settings.mix.fraction:g} of each batch"
         count = len(job.train) - job.settings.mix.own

@@ -18,6 +18,7 @@ from hardy.evaluation.checks.outputs import logits_of
 from hardy.evaluation.results import Finding
 from hardy.evaluation.statistics import above
 from hardy.losses import cross_entropy, margin
+from hardy.memory import Halving
 from hardy.modes import Forward
 from hardy.threat import Threat
 
@@ -49,19 +50,25 @@ class Slopes:
 
 def slopes(forward: Forward, x: Tensor, y: Tensor, batch_size: int) -> Slopes | None:
     """Losses and gradients; None where the logits do not depend on x differentiably."""
+
+    @torch.enable_grad()
+    def at(rows: Tensor) -> tuple[Tensor, ...] | None:
+        part = x[rows].detach().requires_grad_()
+        logits = forward(part)
+        if not logits.requires_grad:
+            return None
+        losses = (cross_entropy(logits, y[rows]), margin(logits, y[rows]))
+        grads = [
+            torch.autograd.grad(loss.sum(), part, retain_graph=True, materialize_grads=True)[0]
+            for loss in losses
+        ]
+        return (*(loss.detach() for loss in losses), *grads)
+
     found = []
-    for part, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
-        part = part.detach().requires_grad_()
-        with torch.enable_grad():
-            logits = forward(part)
-            if not logits.requires_grad:
-                return None
-            losses = (cross_entropy(logits, labels), margin(logits, labels))
-            grads = [
-                torch.autograd.grad(loss.sum(), part, retain_graph=True, materialize_grads=True)[0]
-                for loss in losses
-            ]
-        found.append((*(loss.detach() for loss in losses), *grads))
+    for _, here in Halving()(torch.arange(len(x), device=x.device).split(batch_size), at):
+        if here is None:
+            return None
+        found.append(here)
     return Slopes(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from hardy.evaluation.checks.outputs import logits_of
@@ -109,6 +108,8 @@ def at_chance(logits: Tensor, y: Tensor) -> Finding | None:
 
 def _assignment(y: Tensor, said: Tensor, k: int) -> Tensor:
     """Which output each label is paired with, int64 (K,): most hits, itself where they tie."""
+    from scipy.optimize import linear_sum_assignment  # takes long to import, and is seldom needed
+
     hits = torch.bincount(y * k + said, minlength=k * k).view(k, k).cpu().double().numpy()
     _, pairs = linear_sum_assignment(hits + 0.5 / k * np.eye(k), maximize=True)
     return torch.as_tensor(pairs, device=y.device)

@@ -21,6 +21,7 @@ from hardy.attacks.square import Square
 from hardy.data.loader import Batch
 from hardy.evaluation.results import Finding
 from hardy.evaluation.statistics import above
+from hardy.memory import Halving
 from hardy.modes import Forward
 from hardy.threat import L2, Threat
 
@@ -36,8 +37,9 @@ def attacked(
     """The attack on a batch of any size, part by part; see `search.Attack`."""
     rows = torch.arange(len(batch), device=batch.y.device).split(batch_size)
     parts = [batch.take(part) for part in rows]
-    found = [attack.search(forward, b.x, b.y, b.draws, judge) for b in parts]
-    return Found(*(torch.cat([getattr(f, name) for f in found]) for name in ("x_adv", "broken")))
+    found = Halving()(parts, lambda b: attack.search(forward, b.x, b.y, b.draws, judge))
+    each = [(f.x_adv, f.broken) for _, f in found]
+    return Found(*(torch.cat(several) for several in zip(*each, strict=True)))
 
 
 def single_step_wins(by_fgsm: Tensor, by_pgd: Tensor) -> Finding | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hardy.evaluation.results import Finding
 from hardy.losses import full
+from hardy.memory import Halving
 from hardy.modes import Forward
 
 # Of a picture's own logits, largest less smallest. What another algorithm of a convolution
@@ -25,7 +26,8 @@ OUTSIDE = 0.1
 @torch.no_grad()
 def logits_of(forward: Forward, x: Tensor, batch_size: int) -> Tensor:
     """The logits of all pictures, batch by batch, in a type in which they can be compared."""
-    return torch.cat([full(forward(part)) for part in x.split(batch_size)])
+    found = Halving()(x.split(batch_size), lambda part: full(forward(part)))
+    return torch.cat([logits for _, logits in found])
 
 
 def randomised(logits: Tensor, repeats: Sequence[Tensor]) -> Finding | None:

@@ -48,11 +48,15 @@ class AWP(Wrapper):
                 return
             weights = _layers(nets.module)
             moves = self._moves(nets, parts, weights)
+            before = [weight.detach().clone() for weight in weights]
             _add(weights, moves, 1)
             try:
                 yield
-            finally:
-                _add(weights, moves, -1)
+            except BaseException:
+                for weight, value in zip(weights, before, strict=True):
+                    weight.data.copy_(value)  # theta + v - v would only be near it
+                raise
+            _add(weights, moves, -1)
 
     def _moves(self, nets: Nets, parts: Sequence[LossOf], weights: list[Tensor]) -> list[Tensor]:
         """v of each layer, the same in every process of the run."""

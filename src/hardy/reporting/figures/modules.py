@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,13 +11,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from hardy.evaluation.results import Measurement, Results
 from hardy.reporting.figures.labels import label_dots
 from hardy.reporting.style import BLUE, FAINT, INK, ORANGE, QUIET, WIDTH, drawn
-from hardy.reporting.tables import chosen_modules
+from hardy.reporting.tables import BOUND, chosen_modules
 
 
 @drawn
 def mrc_bars(results: Results) -> Figure | None:
-    """MRC beside the drop of robust accuracy, a bar a module in network order (RiFT, Figure 3)."""
+    """MRC beside the drop of robust accuracy, a bar a module in network order (RiFT, Figure 3);
+    below, in outline, the lower bounds of those that a race dropped."""
     mrc = _by_subject(results, "mrc")
+    bounds = {n: m for n, m in _by_subject(results, BOUND).items() if n not in mrc}
+    mrc |= bounds
     drops = _by_subject(results, "robust accuracy drop")
     modules = list(mrc)
     if not modules:
@@ -27,7 +30,7 @@ def mrc_bars(results: Results) -> Figure | None:
     marked = chosen_modules(results)
     colours = [ORANGE if name in marked else QUIET for name in modules]
     positive = [m.value for m in mrc.values() if m.value > 0]
-    _bars(panels[0], modules, mrc, 1, colours, "{:.3g}")
+    _bars(panels[0], modules, mrc, 1, colours, "{:.3g}", bounds)
     panels[0].set_title("MRC, nats (log scale)")
     if positive:
         low, high = min(positive), max(positive)
@@ -55,6 +58,7 @@ def _bars(
     scale: float,
     colours: Sequence[str],
     text: str,
+    bounds: Collection[str] = (),
 ) -> None:
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
@@ -62,12 +66,15 @@ def _bars(
         m = measured.get(name)
         if m is None:
             continue
-        axes.barh(row, scale * m.value, height=0.68, color=colour)
+        (bar,) = axes.barh(row, scale * m.value, height=0.68, color=colour)
+        if name in bounds:
+            bar.set(fill=False, edgecolor=colour)
         if m.interval is not None:
             low, high = m.interval
             axes.hlines(row, scale * low, scale * high, color=INK, linewidth=1)
         # The number stands in the margin, where no bar and no interval can cover it.
         shown = text.format(scale * m.value).replace("-", "−")
+        shown = f"≥ {shown}" if name in bounds else shown
         axes.annotate(
             shown,
             (1, row),

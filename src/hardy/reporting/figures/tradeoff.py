@@ -61,6 +61,9 @@ def _curve(axes: Axes, curve: Candidate, colour: str, marker: str) -> None:
     # The marker grows with α, so that the eye sees which way the curve runs.
     sizes = [10 + 40 * p.alpha for p in curve.points]
     axes.scatter(x, y, s=sizes, color=colour, marker=marker, label=curve.label, zorder=3)
+    alone = [100 * m.value for m in curve.alone]
+    place = axes.get_xaxis_transform()
+    axes.plot(alone, [0.02] * len(alone), "|", color=colour, markersize=9, transform=place)
 
 
 def _say(axes: Axes, text: str, where: tuple[float, float], offset: tuple[float, float]) -> None:

@@ -91,7 +91,9 @@ def data_of(asked: config.OnData, limit_train: int | None = None) -> DataSet:
 def streaming_of(asked: config.OnData) -> Streaming:
     """How its pictures are kept. Raises ValueError as `device_of`."""
     device = device_of(asked.device if isinstance(asked, config.Run) else "cpu")
-    several = asked.devices if isinstance(asked, config.Train | config.Evaluate) else 1
+    several = 1
+    if isinstance(asked, config.Train | config.Evaluate | config.Shared):
+        several = asked.devices
     copies = int(os.environ.get("LOCAL_WORLD_SIZE", several))
     workers = usual_workers(copies) if asked.workers is None else asked.workers
     return Streaming(asked.stream, workers, device, copies)

@@ -6,7 +6,6 @@ they are the steps of the run, in which one process alone would find them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,28 +13,19 @@ import torch
 from torch import Tensor
 
 from hardy import config
-from hardy.console import silence, silenced
+from hardy.console import silenced
 from hardy.evaluation.steps import Steps
-from hardy.training.processes import in_processes, must_be_startable, packed
+from hardy.training.processes import in_processes, packed
 from hardy.verbs.evaluating.measuring import Job, job_of
 from hardy.verbs.evaluating.tallies import tallies
+from hardy.verbs.runs.members import JOINED, member, must_start, shard
 from hardy.verbs.runs.same import must_be_known
-
-JOINED = "joined"
 
 
 def check_devices(job: Job, device: torch.device) -> None:
     """Raises ValueError where the processes of --devices cannot be started, or would have no
     pictures."""
-    must_be_startable()
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        raise ValueError(
-            "hardy evaluate starts its processes itself: give --devices, without torchrun"
-        )
-    # It takes a second to import: whatever else was asked for wrongly is found before that.
-    from hardy.training.engine import Engine
-
-    Engine(device, job.asked.precision, job.asked.devices)
+    must_start("evaluate", device, job.asked.precision, job.asked.devices)
     if (fewest := min(map(len, job.frames))) < job.asked.devices:
         raise ValueError(
             f"--devices {job.asked.devices} cannot share {fewest} pictures: give fewer devices or "
@@ -55,7 +45,7 @@ def tally_in_shards(asked: config.Evaluate, device: torch.device, steps: Steps) 
 
 def join(steps: Steps, world: int) -> None:
     """Write what every process has kept as steps of the whole."""
-    parts = [_shard(steps, rank, world) for rank in range(world)]
+    parts = [shard(steps, rank, world) for rank in range(world)]
     for name in sorted({name for part in parts for name in part.names()}):
         found = [kept for part in parts if (kept := part.tensors(name)) is not None]
         assert len(found) == world, f"a process has not kept {name}"
@@ -74,17 +64,8 @@ def interleaved(parts: Sequence[Tensor]) -> Tensor:
 
 def _process(asked: config.Evaluate, device: str, folder: Path) -> None:
     """One process of several."""
-    rank, world = int(os.environ["LOCAL_RANK"]), int(os.environ["WORLD_SIZE"])
-    if rank:
-        silence()
-    if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
+    rank, world, own = member(device)
     with silenced():  # whoever started us has made the same job, and said what there was to say
         job = job_of(asked)
     must_be_known(Steps(folder), {"test": job.test})
-    own = torch.device(device, rank) if device == "cuda" else torch.device(device)
-    tallies(job.to(own), _shard(Steps(folder), rank, world), (rank, world))
-
-
-def _shard(steps: Steps, rank: int, world: int) -> Steps:
-    return steps.within(f"shard-{rank}-of-{world}")
+    tallies(job.to(own), shard(Steps(folder), rank, world), (rank, world))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hardy.attacks.autoattack import Version
+from hardy.compiled import Compiled, forget
 from hardy.console import progress, say
 from hardy.data.splits import Split
 from hardy.evaluation.confusion import predicted_under
@@ -52,6 +53,8 @@ def tallies(job: Job, steps: Steps, part: tuple[int, int] = (0, 1)) -> dict[str,
     `steps`; on the CPU."""
     found = {}
     for number, (label, net) in enumerate(job.nets.items()):
+        if job.asked.compile:
+            forget()
         # Not the label: two may be one when written as the name of a file.
         one = _Work(job, label, net.model, steps, str(number), part)
         with evaluating(net.model), frozen(net.model), without_tf32():
@@ -87,7 +90,8 @@ class _Work:
     def _judged(self, protocol: Judged) -> Verdicts:
         say(f"{self.label}: {described(protocol)}, {self.job.test!r}")
         slot = self.steps.within(UNFINISHED).slot(f"{self.name} {attack_name(protocol)}")
-        return judge(self.model, self.test, protocol, self.label, kept=slot)
+        compiled = self.job.asked.compile
+        return judge(self.model, self.test, protocol, self.label, slot, compiled=compiled)
 
     def classes(self, verdicts: Verdicts) -> tuple[Tensor, Tensor]:
         """Said of the pictures, and under the last attack."""
@@ -138,7 +142,8 @@ class _Work:
         name = f"{self.name} radius"
         standing = self.steps.tensor(f"{name} 0", lambda: right() == split.labels)
         found = [(0.0, standing)]
-        search = forward_in(self.model, split.device, asked.precision)
+        network = Compiled(self.model) if asked.compile else self.model
+        search = forward_in(network, split.device, asked.precision)
         several = radii(usual.threat.eps, asked.curve_points)[1:]
         with progress(f"{self.label}, over radii", len(split) * len(several)) as advance:
             for number, eps in enumerate(several, 1):

@@ -18,7 +18,6 @@ from hardy.console import say
 from hardy.evaluation.results import Results, read
 from hardy.evaluation.steps import Steps
 from hardy.files import PARTS, clear_parts, write_json, write_text
-from hardy.reporting.page import write_report
 
 CONFIG = "config.json"
 LOG = "log.jsonl"
@@ -113,6 +112,14 @@ def finish(results: Results) -> Results:
     assert results.folder is not None, "a run folder makes its results"
     write_report(results.folder)
     return read(results.folder)
+
+
+def write_report(folder: Path) -> Path:
+    """Draw the page. What it is drawn with takes half a second to import, and a verb's first step
+    need not wait for that."""
+    from hardy.reporting import page
+
+    return page.write_report(folder)
 
 
 def as_json(config: Any) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from hardy import config
 from hardy.console import say
 from hardy.evaluation.results import FILE_NAME, Results, read
 from hardy.models.hub import is_hub
-from hardy.reporting import page
 from hardy.training.processes import must_be_startable
 from hardy.verbs.runs.folder import CONFIG, RunFolder, finish, read_config
 from hardy.verbs.runs.joined import SEED, joined, place
@@ -134,6 +133,8 @@ def _of_one(run: Callable[[C], Results], verb: str, asked: C) -> Results:
     if not asked.resume or not (path / FILE_NAME).is_file():
         return run(asked)
     RunFolder(verb, asked)  # says so where it was asked for something else
+    from hardy.reporting import page  # imports what draws it, which a first step need not wait for
+
     results = read(path)
     return results if (path / page.FILE_NAME).is_file() else finish(results)
 

@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,9 @@ from hardy.training import cost
 from hardy.verbs.training.job import Job
 from hardy.verbs.training.taught import measurable, nets_of
 
+if TYPE_CHECKING:
+    from hardy.training.loop import Loop
+
 COUNTED, ARITHMETIC = "counted", "arithmetic"
 
 
@@ -39,7 +43,8 @@ def estimated(asked: config.Train, job: Job, device: torch.device) -> Results:
     - steps: 'epoch', 'run'.
     - memory, in bytes on each device: what stands there all the time by its kind, 'activations'
       at their peak, 'total'.
-    - seconds: 'step', 'epoch' (of training), 'validation' (after each epoch), 'test', 'run'.
+    - seconds: 'step', 'compilation' (once, with compile), 'epoch' (of training), 'validation'
+      (after each epoch), 'test', 'run'.
     - operations per second: 'step', 'matrix product' (what this device reaches at best).
 
     In place of an interval each says how it came about. Facts name the run, and notes say what
@@ -57,22 +62,30 @@ def estimated(asked: config.Train, job: Job, device: torch.device) -> Results:
     batch_count(job.train, asked.batch_size, True, mix=job.settings.mix, part=share)
     say(f"dry run of {job.method!r} on {job.data!r}, {job.attack!r}, {device}")
     job = replace(job, model=copy.deepcopy(job.model)).to(device)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        loop = started(
-            Engine(device, asked.precision),
-            nets_of(asked, job, remember=False),
+
+    def begun(compiled: bool) -> Loop:
+        here = replace(job, model=copy.deepcopy(job.model))  # some methods rebuild it
+        return started(
+            Engine(device, asked.precision, compiled=compiled),
+            nets_of(asked, here, remember=False),
             job.method,
             job.attack,
             job.train,
             augment_of(job.data, asked.augment),
-            job.settings,
+            replace(job.settings, cuda_graphs=False),  # in a graph no operation is counted
             job.subject,
         )
+
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        loop = begun(compiled=False)
         sheet = _Sheet(asked, job, loop.steps)
         picture = job.train.pixels(slice(0, 1))
         forward = forward_operations(job.model, picture)
         memory = cost.standing(loop, _tensors(job))
-        step = cost.step_cost(loop, asked.devices)
+        step, compilation = cost.step_cost(loop, asked.devices), 0.0
+        if asked.compile:
+            compilation, timing = cost.compiled_timing(begun(compiled=True), asked.devices)
+            step = replace(step, timing=timing)
         reestimation = 0.0
         if (average := loop.average) and average.settings.batchnorm == "reestimated":
             x = next(loop.batches(0)).x[: step.pictures]
@@ -89,7 +102,7 @@ def estimated(asked: config.Train, job: Job, device: torch.device) -> Results:
     sheet.size(loop.nets.module, forward)
     sheet.work(step, forward)
     sheet.memory(memory, step)
-    sheet.time(step, reestimation, judging, teachers)
+    sheet.time(step, compilation, reestimation, judging, teachers)
     sheet.rate(step, product)
     return sheet.results
 
@@ -176,6 +189,7 @@ class _Sheet:
     def time(
         self,
         step: cost.StepCost,
+        compilation: float,
         reestimation: float,
         judging: tuple[float, float],
         teachers: list[tuple[float, float]],
@@ -184,6 +198,13 @@ class _Sheet:
         runs = step.timing.runs
         how = f"median of {runs} steps" if runs > 1 else "one step"
         self._add("seconds", "step", step.timing.seconds, how)
+        if compilation:
+            self._add("seconds", "compilation", compilation, "the first two steps")
+            notes.append(
+                "Operations and activations are those of the network as it is written; only the "
+                "time is that of the compiled one. Other graphs, such as those of a last part of "
+                "another size, are compiled when they are met."
+            )
         epoch = self.steps * (step.timing.seconds + reestimation)
         kinds = 2 if job.settings.average else 1
         validation = kinds * self._judged(job.data.val, asked.val_pictures, 1, judging)
@@ -195,7 +216,7 @@ class _Sheet:
         at_most = "at most, from the seconds of a batch"
         self._add("seconds", "validation", validation, at_most)
         self._add("seconds", "test", test, at_most)
-        whole = asked.epochs * (epoch + validation) + test
+        whole = compilation + asked.epochs * (epoch + validation) + test
         if teachers:
             # Each before the run and after it, with the student's own examples once.
             counts = [min(asked.teacher_pictures, len(s)) for s in (job.data.val, job.data.test)]

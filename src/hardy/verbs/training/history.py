@@ -43,6 +43,7 @@ class History:
     kinds: the networks of the run, the main one first ('average' and 'live', or 'live').
     select_on: 'clean' or 'robust', what the best epoch is chosen by. keep(path, model) writes a
     network; log(row) is told each epoch. saved() is the state of the last epoch that was saved.
+    accumulate: the parts that a batch is cut into as far as was asked for.
     settled: the first epochs, from which robustness may fall without a word. kept: epochs, from 1,
     whose main networks are written too, whatever comes of them. watches: what else
     the process that writes measures of the main network; nothing is decided by it. In processes
@@ -60,6 +61,7 @@ class History:
         keep: Callable[[Path, nn.Module], None],
         *,
         epochs: int,
+        accumulate: int = 1,
         on_collapse: str,
         saved: Callable[[], State | None],
         settled: int = 0,
@@ -73,6 +75,7 @@ class History:
         self.settled, self.kept, self.watches = settled, kept, watches
         self.rows: list[Row] = []
         self.events: list[str] = []
+        self.accumulate = accumulate
         self.averaged_from: int | None = None  # the first epoch whose 'average' is no mere copy
 
     def restore(self, logged: list[Row], state: State) -> None:
@@ -91,6 +94,7 @@ class History:
         self.rows = list(rows)
         self.events = list(state["events"])
         self.averaged_from = state.get("averaged_from")
+        self.accumulate = max(self.accumulate, state.get("accumulate", 1))
         self.folder.rewrite_log(self.rows)
 
     @property
@@ -148,6 +152,7 @@ class History:
         average = whole.get("average")
         if self.averaged_from is None and average and average["count"]:
             self.averaged_from = self.rows[-1]["epoch"]
+        self._note_parts(whole.get("accumulate", 1))
         whole |= {"stopped": stops, **self._own_state()}
         if self.folder.writes:
             for kind in self.kinds:
@@ -240,6 +245,16 @@ class History:
             "avoid it."
         )
         say(self.events[-1])
+
+    def _note_parts(self, now: int) -> None:
+        """What the loop has said when memory ran out, for the page."""
+        if now > self.accumulate:
+            self.events.append(
+                f"Memory ran out in epoch {self.rows[-1]['epoch'] + 1}: from there on each batch "
+                f"was cut as with --accumulate {now} in place of {self.accumulate}, at the same "
+                "size of a step; BatchNorm sees the parts."
+            )
+            self.accumulate = now
 
     def _fall(self, row: Row) -> str:
         best = max(each["live"]["robust"] for each in self.rows[self.settled :])

@@ -215,6 +215,7 @@ def _settings(asked: config.Train, mix: Mix | None, probing: Probing | None) -> 
         mix=mix,
         probing=probing,
         eps_warmup=asked.eps_warmup,
+        cuda_graphs=asked.cuda_graphs,
     )
 
 

@@ -1,0 +1,1 @@
+"""What hardy mrc, rift and why share: how criticality is measured, in one process or several."""

@@ -1,0 +1,1 @@
+"""What hardy rift is made of."""
