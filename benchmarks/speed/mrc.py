@@ -151,8 +151,14 @@ def ways(options: argparse.Namespace) -> dict[str, Callable[[], Values | Found]]
     return found
 
 
+def named(options: argparse.Namespace) -> str:
+    if options.quick or options.shared is not None:
+        return "thin_resnet18"
+    return options.model
+
+
 def given(options: argparse.Namespace) -> tuple[nn.Module, Tensor, Tensor, Ascent]:
-    name = "thin_resnet18" if options.quick else options.model
+    name = named(options)
     images = 16 if options.quick else options.images
     if options.shared is not None:
         net, split, eps, _ = inputs.half_broken(options, images)
@@ -208,7 +214,7 @@ def subjects(options: argparse.Namespace) -> list[Subject]:
     goals = {} if options.quick else {OURS: 2.7, OURS + BF16: 5.0}
     return [
         Subject(
-            f"MRC of {type(net).__name__}, {title}",
+            f"MRC of {named(options)}, {title}",
             [Way(n, run, precision="bf16" if BF16 in n else "fp32") for n, run in every.items()],
             partial(the_same, options.k),
             {name: count for name, count in counted.items() if count},

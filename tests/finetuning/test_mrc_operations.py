@@ -33,7 +33,7 @@ def counted(make: Callable[[], nn.Module], size: int, count: int) -> tuple[int, 
     ("make", "size", "count"),
     [
         (thin_resnet18, 8, 64),
-        pytest.param(resnet18, 32, 16, marks=pytest.mark.slow),
+        pytest.param(resnet18, 16, 64, marks=pytest.mark.slow),
     ],
     ids=["thin_resnet18", "resnet18"],
 )
