@@ -1,6 +1,6 @@
 """The quick version of AutoAttack: APGD-CE and APGD-T, on a network half of whose pictures stand.
 
-    python benchmarks/speed/autoattack.py [--pictures 24] [--shared FOLDER]
+    python benchmarks/speed/autoattack.py [--pictures 16] [--shared FOLDER]
 
 - usual: the package pyautoattack, the authors' own, where it is installed. Its random numbers
   are others, so that the verdicts may differ where luck decides.
@@ -84,7 +84,7 @@ def alike(found: Mapping[str, Tensor]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     made = command.parser(__doc__)
-    made.add_argument("--pictures", type=int, default=24)
+    made.add_argument("--pictures", type=int, default=16)
     return made
 
 

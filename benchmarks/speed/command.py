@@ -21,7 +21,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     )
     made.add_argument("--rounds", type=int, default=2, help="after the first, which warms up")
     made.add_argument(
-        "--patience", type=float, default=100, help="seconds after which no further round is begun"
+        "--patience", type=float, default=80, help="seconds after which no further round is begun"
     )
     made.add_argument("--threads", type=int, default=torch.get_num_threads())
     made.add_argument("--clock", choices=("wall", "processor"), default="wall")
