@@ -176,6 +176,8 @@ def peak(options: argparse.Namespace) -> str:
         command_line = [sys.executable, __file__, *same(options), "--memory", way]
         ran = subprocess.run(command_line, capture_output=True, text=True, check=True)
         grown[way] = int(ran.stdout)
+    if not all(grown.values()):
+        return "Peak memory: loading took more than a way, so it does not show."
     share = grown[OURS] / grown[USUAL]
     said = " and ".join(f"{grown[way] / 2**20:.0f} MiB ({way})" for way in grown)
     return f"Peak memory {said}: {share:.2f} times, goal ≤ 2 {'met' if share <= 2 else 'missed'}."
